@@ -1,0 +1,139 @@
+"""Composition root: a configuration file becomes opened tokens, an opened store and an ASGI application.
+
+The only file that knows every room.
+"""
+
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from engine.api import build_application
+from engine.config import (
+    EngineConfig,
+    KmsConfig,
+    PinConfig,
+    TokenConfig,
+    X509ServiceConfig,
+    X509StoreConfig,
+    load_config,
+)
+from engine.directory import Directory, Kms, X509Service, X509Store
+from engine.directory.directory import Threads
+from engine.errors import ConfigError
+from engine.issuance import Corridor, utc_now
+from engine.store import DanglingIntent, Store
+from engine.token import EnvironmentPin, FilePin, PinSource, Token, TokenSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything that is open. Use as a context manager, or call `close`."""
+
+    config: EngineConfig
+    application: Starlette
+    directory: Directory
+    tokens: Mapping[str, Token]
+    store: Store
+    dangling: tuple[DanglingIntent, ...]
+    """Intents that a dead process left behind, closed as outcome unknown at this start."""
+    _opened: ExitStack = field(repr=False)
+
+    def close(self) -> None:
+        """Close threads, tokens and store, in this order."""
+        self._opened.close()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def open_engine(config_path: Path) -> Engine:
+    """Open what the configuration file at `config_path` declares. Raises ConfigError, TokenError or StoreError."""
+    config = load_config(config_path)
+    with ExitStack() as opening:
+        store = Store.open(config.store.url)
+        opening.callback(store.close)
+        dangling = store.close_dangling_intents()
+        tokens: dict[str, Token] = {}
+        for name, token_config in config.tokens.items():
+            tokens[name] = Token.open(_token_settings(name, token_config))
+            opening.callback(tokens[name].close)
+        threads = Threads(config.server.threads, config.server.queue)
+        opening.callback(threads.close)
+        directory = _build_directory(config, store, tokens, threads)
+        return Engine(
+            config=config,
+            application=build_application(directory),
+            directory=directory,
+            tokens=tokens,
+            store=store,
+            dangling=dangling,
+            _opened=opening.pop_all(),
+        )
+
+
+def _pin_source(name: str, pin: PinConfig) -> PinSource:
+    if pin.file is not None:
+        return FilePin(pin.file)
+    if pin.environment is not None:
+        return EnvironmentPin(pin.environment)
+    raise ConfigError(f"tokens.{name}.pin: expected one of file and environment.")
+
+
+def _token_settings(name: str, config: TokenConfig) -> TokenSettings:
+    return TokenSettings(
+        name=name,
+        module=config.module,
+        uri=config.uri,
+        pin=_pin_source(name, config.pin),
+        sessions=config.sessions,
+        environment=config.environment,
+        wait_seconds=config.wait_seconds,
+        sign_seconds=config.sign_seconds,
+        initialize_arguments=config.initialize_arguments,
+    )
+
+
+def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, Token], threads: Threads) -> Directory:
+    corridor = Corridor(
+        ledger=store,
+        now=utc_now,
+        random_bytes=secrets.token_bytes,
+        blocked_keys=frozenset(config.policy.blocked_keys),
+    )
+    kms = {
+        path: Kms(path=path, token_name=service.token, token=tokens[service.token], store=store)
+        for path, service in config.services.items()
+        if isinstance(service, KmsConfig)
+    }
+    x509_services = {
+        path: X509Service(
+            path=path,
+            kms={kms_path: kms[kms_path] for kms_path in service.kms},
+            stores=service.stores,
+            store=store,
+            corridor=corridor,
+            jwk_token=tokens[service.jwk_token] if service.allow_jwk_signing_keys and service.jwk_token else None,
+        )
+        for path, service in config.services.items()
+        if isinstance(service, X509ServiceConfig)
+    }
+    x509_stores = {
+        path: X509Store(path=path, store=store)
+        for path, service in config.services.items()
+        if isinstance(service, X509StoreConfig)
+    }
+    return Directory(
+        kms=kms,
+        x509_services=x509_services,
+        x509_stores=x509_stores,
+        tokens=tokens,
+        store=store,
+        threads=threads,
+    )

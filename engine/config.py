@@ -1,0 +1,220 @@
+"""The configuration file: TOML read into frozen dataclasses, strict about every key.
+
+An unknown key, a missing one or a wrong value is a ConfigError that names the dotted path. Relative paths in the
+file mean "beside the file", so that a data folder can be moved. Nothing is opened here; `app` does that.
+"""
+
+import re
+import tomllib
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic.dataclasses import dataclass
+
+from engine.errors import ConfigError
+
+_STRICT = ConfigDict(
+    extra="forbid",
+    alias_generator=lambda name: name.replace("_", "-"),
+    populate_by_name=False,
+    hide_input_in_errors=True,
+)
+
+_ID = r"[A-Za-z0-9_-]{1,256}"
+OrganizationId = Annotated[str, Field(pattern=rf"^{_ID}$")]
+ServicePath = Annotated[str, Field(pattern=rf"^{_ID}\.{_ID}\.{_ID}$")]
+TokenName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+def _folder(info: ValidationInfo) -> Path:
+    folder = (info.context or {})["folder"]
+    if not isinstance(folder, Path):
+        raise TypeError("The folder of the configuration file must be a Path.")
+    return folder
+
+
+def _beside_file(value: str, info: ValidationInfo) -> str:
+    """A path; a relative one is taken to be beside the configuration file."""
+    return str(_folder(info) / value)
+
+
+def _variable(value: str, info: ValidationInfo) -> str:
+    return str(_folder(info) / value[2:]) if value.startswith("./") else value
+
+
+def _database_url(value: str, info: ValidationInfo) -> str:
+    relative = re.fullmatch(r"sqlite:///(?!/)(.+)", value)
+    return f"sqlite:///{_folder(info) / relative[1]}" if relative else value
+
+
+FilePath = Annotated[str, AfterValidator(_beside_file)]
+SpkiSha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ServerConfig:
+    """Where the JSON API listens and how much it takes on at once."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    threads: Annotated[int, Field(ge=1, le=256)] = 8
+    """Threads that walk the issuing corridor; about as many as a token has sessions."""
+    queue: Annotated[int, Field(ge=1, le=100_000)] = 512
+    """Requests that may wait for a thread; one more is answered 503."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class StoreConfig:
+    """The database, as a URL; a relative SQLite path is relative to the configuration file."""
+
+    url: Annotated[str, AfterValidator(_database_url)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PinConfig:
+    """Where the user PIN is found: exactly one of a file and an environment variable. Never the PIN itself."""
+
+    file: FilePath | None = None
+    environment: str | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TokenConfig:
+    """One PKCS#11 token."""
+
+    module: str
+    """The PKCS#11 library, an absolute path."""
+    uri: str
+    """RFC 7512, e.g. `pkcs11:token=production;serial=1234`."""
+    pin: PinConfig
+    sessions: Annotated[int, Field(ge=1, le=1024)] = 8
+    environment: dict[str, Annotated[str, AfterValidator(_variable)]] = field(default_factory=dict)
+    """Variables the module reads when it is loaded; a value that begins with `./` is a path beside the file."""
+    initialize_arguments: str | None = None
+    """What the module wants in CK_C_INITIALIZE_ARGS.pReserved (NSS softokn does)."""
+    wait_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
+    sign_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class OrganizationConfig:
+    """An organization, the first id of every path."""
+
+    tenants: tuple[OrganizationId, ...] = ()
+
+
+@dataclass(frozen=True, config=_STRICT)
+class KmsConfig:
+    """A KMS service: key ids under its path are keys on its token."""
+
+    type: Literal["kms"]
+    token: TokenName
+
+
+@dataclass(frozen=True, config=_STRICT)
+class X509StoreConfig:
+    """A certificate store service."""
+
+    type: Literal["x509-store"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class X509ServiceConfig:
+    """An X.509 service: what it may sign with and where it keeps what it signed."""
+
+    type: Literal["x509-service"]
+    kms: tuple[ServicePath, ...] = ()
+    stores: tuple[ServicePath, ...] = ()
+    allow_jwk_signing_keys: bool = False
+    """Whether a request may bring a private JWK, which is used once as a session object of `jwk-token`."""
+    jwk_token: TokenName | None = None
+
+
+ServiceConfig = Annotated[KmsConfig | X509StoreConfig | X509ServiceConfig, Field(discriminator="type")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PolicyConfig:
+    """What is refused everywhere."""
+
+    blocked_keys: tuple[SpkiSha256, ...] = ()
+    """SHA-256 of SubjectPublicKeyInfo, lower-case hex: keys that never get a certificate."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EngineConfig:
+    """The whole file."""
+
+    store: StoreConfig
+    tokens: dict[TokenName, TokenConfig]
+    organizations: dict[OrganizationId, OrganizationConfig]
+    services: dict[ServicePath, ServiceConfig]
+    server: ServerConfig = field(default_factory=ServerConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+
+_ADAPTER = TypeAdapter(EngineConfig)
+_WORDS = {"unexpected_keyword_argument": "unknown key", "missing_argument": "missing", "missing": "missing"}
+
+
+def load_config(path: Path) -> EngineConfig:
+    """Read and check the configuration file at `path`. Raises ConfigError, one sentence per fault in `details`."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration file {path} is not TOML: {error}.") from error
+    try:
+        config = _ADAPTER.validate_python(document, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        faults = [
+            f"{_dotted(item['loc'])}: {_WORDS.get(item['type'], item['msg'])}."
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise ConfigError(f"The configuration file {path} is not valid: {faults[0]}", details=faults) from None
+    faults = _reference_faults(config)
+    if faults:
+        raise ConfigError(f"The configuration file {path} is not valid: {faults[0]}", details=faults)
+    return config
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    parts = [
+        str(part) for part in location if part not in ("kms", "x509-store", "x509-service") or part == location[-1]
+    ]
+    return ".".join(f'"{part}"' if "." in part else part for part in parts)
+
+
+def _reference_faults(config: EngineConfig) -> list[str]:
+    """What one part of the file says of another and is not so."""
+    faults: list[str] = []
+    for name, token in config.tokens.items():
+        if (token.pin.file is None) == (token.pin.environment is None):
+            faults.append(f"tokens.{name}.pin: expected exactly one of file and environment.")
+        if not token.module.startswith("/"):
+            faults.append(f"tokens.{name}.module: expected an absolute path, found {token.module!r}.")
+    for path, service in config.services.items():
+        organization, tenant, _ = path.split(".")
+        known = config.organizations.get(organization)
+        if known is None:
+            faults.append(f'services."{path}": no organization {organization!r} is declared.')
+        elif tenant not in known.tenants:
+            faults.append(f'services."{path}": organization {organization!r} declares no tenant {tenant!r}.')
+        if isinstance(service, KmsConfig) and service.token not in config.tokens:
+            faults.append(f'services."{path}".token: no token {service.token!r} is declared.')
+        if isinstance(service, X509ServiceConfig):
+            for member, paths, kind in (
+                ("kms", service.kms, KmsConfig),
+                ("stores", service.stores, X509StoreConfig),
+            ):
+                faults.extend(
+                    f'services."{path}".{member}: {other} is not declared as such a service.'
+                    for other in paths
+                    if not isinstance(config.services.get(other), kind)
+                )
+            if service.allow_jwk_signing_keys and service.jwk_token not in config.tokens:
+                faults.append(f'services."{path}".jwk-token: expected a declared token, since JWK keys are allowed.')
+    return faults

@@ -1,0 +1,45 @@
+"""From a dotted path to the live thing it names: KMS, X.509 service, certificate store, credential.
+
+`{organization}.{tenant}.{service}` names a service; one id more names a key of a KMS or a certificate of a store.
+A service may use only what is attached to it.
+"""
+
+from engine.directory.credentials import Credential
+from engine.directory.descriptors import (
+    CaSigned,
+    CsrSource,
+    HostedKey,
+    IacaData,
+    IacaPem,
+    IacaSigner,
+    IssuerChoice,
+    JwkKey,
+    KeyDescriptor,
+    KeySource,
+    SelfSigned,
+    SubjectSource,
+)
+from engine.directory.directory import Directory
+from engine.directory.kms import Kms
+from engine.directory.x509_service import X509Service
+from engine.directory.x509_store import X509Store
+
+__all__ = [
+    "CaSigned",
+    "Credential",
+    "CsrSource",
+    "Directory",
+    "HostedKey",
+    "IacaData",
+    "IacaPem",
+    "IacaSigner",
+    "IssuerChoice",
+    "JwkKey",
+    "KeyDescriptor",
+    "KeySource",
+    "Kms",
+    "SelfSigned",
+    "SubjectSource",
+    "X509Service",
+    "X509Store",
+]

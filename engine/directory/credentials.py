@@ -1,0 +1,40 @@
+"""What a caller presents, and what it opens."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from engine.store import Store
+
+API_KEY_OCTETS = 32
+"""256 random bits, so that a plain SHA-256 of the secret is enough to store it safely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A known API key, by its id; the secret is not kept. `scope` is the path it may act on and below."""
+
+    id: str
+    scope: str
+
+    def may_use(self, path: str) -> bool:
+        """Whether `path` is the scope or lies below it."""
+        return path == self.scope or path.startswith(f"{self.scope}.")
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256 of the secret in UTF-8, lower-case hex: what the store keeps."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create_api_key(store: Store, *, credential_id: str, scope: str) -> str:
+    """Make and store a new API key; its secret is returned once and kept nowhere."""
+    secret = secrets.token_urlsafe(API_KEY_OCTETS)
+    store.add_credential(credential_id=credential_id, secret_sha256=hash_secret(secret), scope=scope)
+    return secret
+
+
+def find_credential(store: Store, secret: str) -> Credential | None:
+    """The credential with this secret, or None."""
+    row = store.find_credential(hash_secret(secret))
+    return None if row is None else Credential(id=row.credential_id, scope=row.scope)

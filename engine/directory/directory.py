@@ -1,0 +1,88 @@
+"""The live tree: what each path names, and the threads that requests are walked in."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from engine.directory.credentials import Credential, find_credential
+from engine.directory.kms import Kms
+from engine.directory.x509_service import X509Service
+from engine.directory.x509_store import X509Store
+from engine.errors import NotFound, TokenBusy
+from engine.store import Store
+from engine.token import Token
+
+T = TypeVar("T")
+
+
+class Threads:
+    """The engine's own threads, with a bounded queue: a slow token must not hold the event loop or hoard requests."""
+
+    def __init__(self, threads: int, queue: int) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="corridor")
+        self._limit = threads + queue
+        self._waiting = 0
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run `function` in a thread. TokenBusy if too many wait already. Call from the event loop only."""
+        if self._waiting >= self._limit:
+            raise TokenBusy(f"{self._waiting} requests wait for the token already; try again later.")
+        self._waiting += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, function)
+        future.add_done_callback(self._done)
+        # A caller that goes away must not stop a signature that is under way from being recorded.
+        return await asyncio.shield(future)
+
+    def _done(self, future: "asyncio.Future[T]") -> None:
+        self._waiting -= 1
+        if not future.cancelled():
+            future.exception()
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown(wait=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Every service by its path, and the tokens and store behind them."""
+
+    kms: Mapping[str, Kms]
+    x509_services: Mapping[str, X509Service]
+    x509_stores: Mapping[str, X509Store]
+    tokens: Mapping[str, Token]
+    store: Store = field(repr=False)
+    threads: Threads = field(repr=False)
+
+    def find_credential(self, secret: str) -> Credential | None:
+        """The credential with this secret, or None."""
+        return find_credential(self.store, secret)
+
+    def find_kms(self, path: str) -> Kms:
+        """The KMS at `path`. NotFound otherwise."""
+        return _find(self.kms, path, "KMS")
+
+    def x509_service(self, path: str) -> X509Service:
+        """The X.509 service at `path`. NotFound otherwise."""
+        return _find(self.x509_services, path, "X.509 service")
+
+    def x509_store(self, path: str) -> X509Store:
+        """The certificate store at `path`. NotFound otherwise."""
+        return _find(self.x509_stores, path, "certificate store")
+
+    def states(self) -> Mapping[str, str]:
+        """The state of each token and of the store, in words; `ready` when it is."""
+        return {**{f"token {name}": token.state() for name, token in self.tokens.items()}, "store": self.store.state()}
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run `function` in the engine's own threads."""
+        return await self.threads.run(function)
+
+
+def _find(services: Mapping[str, T], path: str, kind: str) -> T:
+    service = services.get(path)
+    if service is None:
+        raise NotFound(f"There is no {kind} at {path}.")
+    return service

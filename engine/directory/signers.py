@@ -1,0 +1,56 @@
+"""The two kinds of private key the corridor can be handed. Both sign inside a token and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+
+from engine.errors import MalformedRequest
+from engine.token import KeyReference, Token
+from engine.x509.algorithms import check_signature, encode_signature, signature_algorithm_for
+from engine.x509.spki import PublicKey
+
+PRIVATE_JWK_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""RFC 7518 sections 6.2.2, 6.3.2 and 6.4."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostedSigner:
+    """A key that lives on a token, pinned by the SHA-256 of its SubjectPublicKeyInfo."""
+
+    name: str
+    public_key: PublicKey
+    token: Token = field(repr=False)
+    reference: KeyReference = field(repr=False)
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        """The token's raw signature."""
+        return self.token.sign(self.reference, algorithm, message)
+
+
+@dataclass(frozen=True, slots=True)
+class JwkSigner:
+    """A private JWK that becomes a session object of a token for the length of one signature."""
+
+    public_key: PublicKey
+    token: Token = field(repr=False)
+    jwk: Mapping[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """`jwk:` and the SHA-256 of the SubjectPublicKeyInfo."""
+        return f"jwk:{self.public_key.sha256}"
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        """The token's raw signature. MalformedRequest if the private half is not that of the public half."""
+        raw = self.token.sign_with_jwk(self.jwk, algorithm, message)
+        try:
+            check_signature(
+                self.public_key,
+                signature_algorithm_for(self.public_key),
+                encode_signature(self.public_key, raw),
+                message,
+            )
+        except InvalidSignature:
+            raise MalformedRequest("The private members of the JWK do not belong to its public members.") from None
+        return raw

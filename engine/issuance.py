@@ -1,0 +1,344 @@
+"""The corridor: the one way from an order to a signature.
+
+ 1. `x509.request` reads the certification request: DER gate, structure, proof of possession.
+ 2. `profiles` turns order, proven key, issuer, clock and serial into a frozen draft, or refuses with findings.
+ 3. `x509.certificate` builds the tbsCertificate. From here on only bytes travel.
+ 4. `profiles.lint` re-reads those bytes; an error finding stops.
+ 5. The ledger commits the intent (issuer, serial, tbs, caller, stored ids) durably, before the token is asked.
+ 6. The signer signs: the only call that reaches a private key.
+ 7. Assemble, parse back, compare the tbsCertificate byte for byte, verify the signature under the issuer's key.
+ 8. The ledger commits the certificate against its intent, durably.
+ 9. The caller renders what is returned.
+
+Creating a certification request is the same corridor: no issuer in 2, and of 5 only the fact that the key signs,
+since a request is not kept. A failure after 5 closes the intent as failed; its serial is never used again. If the
+process dies, or the ledger cannot be written, the intent stays open and is closed at the next start.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from engine.errors import PolicyRefusal
+from engine.profiles.generic import draft_generic, draft_generic_request
+from engine.profiles.issuer import Issuer
+from engine.profiles.keys import check_public_key
+from engine.profiles.lint import check_lint
+from engine.profiles.mdoc import draft_document_signer, draft_document_signer_request, draft_iaca
+from engine.profiles.orders import (
+    AlternativeNames,
+    DocumentSignerOrder,
+    DocumentSignerRequestOrder,
+    GenericOrder,
+    GenericRequestOrder,
+    IacaOrder,
+    RequestDraft,
+)
+from engine.x509.algorithms import SignatureAlgorithm, encode_signature, signature_algorithm_for
+from engine.x509.certificate import (
+    CertificateDraft,
+    assemble_certificate,
+    build_tbs_certificate,
+    check_certificate,
+    new_serial_number,
+)
+from engine.x509.names import Name, build_name, load_name
+from engine.x509.request import (
+    assemble_request,
+    build_certification_request_info,
+    check_request,
+    load_request,
+)
+from engine.x509.spki import PublicKey
+
+
+class Signer(Protocol):
+    """A private key inside a token: its public half, its name in the records, and the one thing it does."""
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The public half, as it was pinned."""
+
+    @property
+    def name(self) -> str:
+        """The key's full path, or `jwk:` and the SHA-256 of its SubjectPublicKeyInfo."""
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        """The token's raw signature over `message` (ECDSA: r and s side by side). Raises TokenError."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A place in a certificate store that the certificate will take."""
+
+    path: str
+    type: str = "base"
+    metadata: Mapping[str, object] | None = None
+
+
+class Ledger(Protocol):
+    """The durable record. Each method returns only when what it was told survives a crash; else StoreError."""
+
+    def record_intent(
+        self,
+        *,
+        intent_id: str,
+        kind: str,
+        profile: str,
+        issuer: bytes | None,
+        serial_number: int | None,
+        tbs: bytes | None,
+        tbs_sha256: str,
+        signing_key: str,
+        caller: str,
+        request_id: str,
+        request_digest: str,
+        entries: Sequence[NewEntry],
+    ) -> None:
+        """Before the token is asked. Reserves serial and entries; AlreadyExists if an entry is taken."""
+
+    def record_certificate(
+        self,
+        *,
+        intent_id: str,
+        certificate: bytes,
+        sha256: str,
+        subject: bytes,
+        issuer: bytes,
+        serial_number: int,
+        spki_sha256: str,
+        is_ca: bool,
+        not_before: datetime,
+        not_after: datetime,
+    ) -> None:
+        """After verification, before release."""
+
+    def record_signed_request(self, *, intent_id: str) -> None:
+        """After verification of a certification request, before release."""
+
+    def record_failure(self, *, intent_id: str, reason: str) -> None:
+        """Nothing was released: the serial stays used, the entries are free again."""
+
+    def is_ca_key(self, spki_sha256: str) -> bool:
+        """Whether a certificate authority of this deployment uses the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asked, for the record: never a secret."""
+
+    credential_id: str
+    request_id: str
+    request_digest: str
+    """SHA-256 of the request body, lower-case hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedRequest:
+    """A signed and verified CertificationRequest."""
+
+    der: bytes
+    subject: Name
+    alternative_names: AlternativeNames
+    public_key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """A signed, verified and recorded certificate, and the draft it was built from."""
+
+    der: bytes
+    draft: CertificateDraft
+    issuer_name: Name
+    entry_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the subject's public key came from: a certification request to be proven, or a known key."""
+
+    request_pem: str | None = None
+    public_key: PublicKey | None = None
+
+
+def utc_now() -> datetime:
+    """The time in UTC, in whole seconds, as certificates hold it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Corridor:
+    """The corridor with what it needs bound: the ledger, the clock, the random source and the blocked keys."""
+
+    ledger: Ledger
+    now: Callable[[], datetime]
+    random_bytes: Callable[[int], bytes]
+    blocked_keys: frozenset[str] = frozenset()
+
+    def create_request(
+        self, order: GenericRequestOrder | DocumentSignerRequestOrder, signer: Signer, caller: Caller
+    ) -> IssuedRequest:
+        """A certification request (RFC 2986) for the signer's own key. Not stored."""
+        self._check_subject_key(signer.public_key, may_be_ca=True)
+        if isinstance(order, GenericRequestOrder):
+            draft, profile = draft_generic_request(order), "generic"
+        else:
+            draft, profile = draft_document_signer_request(order, signer.public_key), "document-signer"
+        return self._sign_request(draft, profile, signer, caller)
+
+    def issue_certificate(
+        self,
+        order: GenericOrder,
+        subject: Provenance,
+        issuer: Issuer | None,
+        signer: Signer,
+        entries: Sequence[NewEntry],
+        caller: Caller,
+    ) -> IssuedCertificate:
+        """A certificate of the generic profile; `issuer` None means self-signed by the subject key."""
+        public_key = self._prove(subject, may_be_ca=order.is_certificate_authority or issuer is None)
+        draft = draft_generic(order, public_key, issuer, serial_number=self._serial(), now=self.now())
+        return self._sign_certificate(draft, "generic", issuer, signer, entries, caller)
+
+    def issue_iaca(
+        self, order: IacaOrder, signer: Signer, entries: Sequence[NewEntry], caller: Caller
+    ) -> IssuedCertificate:
+        """A self-signed IACA root certificate (ISO/IEC 18013-5 Annex B.1.2)."""
+        self._check_subject_key(signer.public_key, may_be_ca=True)
+        draft = draft_iaca(order, signer.public_key, serial_number=self._serial(), now=self.now())
+        return self._sign_certificate(draft, "iaca", None, signer, entries, caller)
+
+    def issue_document_signer(
+        self,
+        order: DocumentSignerOrder,
+        subject: Provenance,
+        issuer: Issuer,
+        signer: Signer,
+        entries: Sequence[NewEntry],
+        caller: Caller,
+    ) -> IssuedCertificate:
+        """A document signer certificate under an IACA (ISO/IEC 18013-5 Annex B.1.4)."""
+        public_key = self._prove(subject, may_be_ca=False)
+        draft = draft_document_signer(order, public_key, issuer, serial_number=self._serial(), now=self.now())
+        return self._sign_certificate(draft, "document-signer", issuer, signer, entries, caller)
+
+    def _serial(self) -> int:
+        return new_serial_number(self.random_bytes)
+
+    def _prove(self, subject: Provenance, *, may_be_ca: bool) -> PublicKey:
+        """Step 1: the key a certificate may be made for."""
+        if subject.request_pem is not None:
+            public_key = load_request(subject.request_pem).public_key
+            may_be_ca = False
+        elif subject.public_key is not None:
+            public_key = subject.public_key
+        else:
+            raise TypeError("A subject needs a certification request or a public key.")
+        self._check_subject_key(public_key, may_be_ca=may_be_ca)
+        return public_key
+
+    def _check_subject_key(self, public_key: PublicKey, *, may_be_ca: bool) -> None:
+        check_public_key(public_key)
+        if public_key.sha256 in self.blocked_keys:
+            raise PolicyRefusal(f"The public key with SPKI SHA-256 {public_key.sha256} is blocked by policy.")
+        if not may_be_ca and self.ledger.is_ca_key(public_key.sha256):
+            raise PolicyRefusal("The subject key is a key of a certificate authority of this deployment.")
+
+    def _sign_certificate(
+        self,
+        draft: CertificateDraft,
+        profile: str,
+        issuer: Issuer | None,
+        signer: Signer,
+        entries: Sequence[NewEntry],
+        caller: Caller,
+    ) -> IssuedCertificate:
+        """Steps 3 to 8 for a certificate."""
+        tbs = build_tbs_certificate(draft)
+        issuer_certificate = issuer.certificate.der if issuer and issuer.certificate else None
+        check_lint(tbs, profile, issuer_certificate)
+        intent_id = self._record_intent(
+            "certificate", profile, tbs, signer, caller, draft.issuer, draft.serial_number, entries
+        )
+        try:
+            signature = self._sign(signer, draft.algorithm, tbs)
+            certificate = assemble_certificate(tbs, draft.algorithm, signature)
+            check_certificate(certificate, tbs, signer.public_key, draft.algorithm)
+        except BaseException as error:
+            self.ledger.record_failure(intent_id=intent_id, reason=type(error).__name__)
+            raise
+        self.ledger.record_certificate(
+            intent_id=intent_id,
+            certificate=certificate,
+            sha256=hashlib.sha256(certificate).hexdigest(),
+            subject=build_name(draft.subject),
+            issuer=draft.issuer,
+            serial_number=draft.serial_number,
+            spki_sha256=draft.public_key.sha256,
+            is_ca=draft.is_ca,
+            not_before=draft.not_before,
+            not_after=draft.not_after,
+        )
+        return IssuedCertificate(
+            der=certificate,
+            draft=draft,
+            issuer_name=load_name(draft.issuer),
+            entry_paths=tuple(entry.path for entry in entries),
+        )
+
+    def _sign_request(self, draft: RequestDraft, profile: str, signer: Signer, caller: Caller) -> IssuedRequest:
+        """Steps 3 to 8 for a certification request."""
+        algorithm = signature_algorithm_for(signer.public_key)
+        tbs = build_certification_request_info(build_name(draft.subject), signer.public_key, draft.extensions)
+        intent_id = self._record_intent("request", profile, tbs, signer, caller, None, None, ())
+        try:
+            signature = self._sign(signer, algorithm, tbs)
+            request = assemble_request(tbs, algorithm, signature)
+            check_request(request, tbs, signer.public_key)
+        except BaseException as error:
+            self.ledger.record_failure(intent_id=intent_id, reason=type(error).__name__)
+            raise
+        self.ledger.record_signed_request(intent_id=intent_id)
+        return IssuedRequest(
+            der=request,
+            subject=draft.subject,
+            alternative_names=draft.alternative_names,
+            public_key=signer.public_key,
+        )
+
+    def _record_intent(
+        self,
+        kind: str,
+        profile: str,
+        tbs: bytes,
+        signer: Signer,
+        caller: Caller,
+        issuer: bytes | None,
+        serial_number: int | None,
+        entries: Sequence[NewEntry],
+    ) -> str:
+        """Step 5. A request's octets are not kept, only their digest."""
+        intent_id = str(uuid.uuid4())
+        self.ledger.record_intent(
+            intent_id=intent_id,
+            kind=kind,
+            profile=profile,
+            issuer=issuer,
+            serial_number=serial_number,
+            tbs=tbs if kind == "certificate" else None,
+            tbs_sha256=hashlib.sha256(tbs).hexdigest(),
+            signing_key=signer.name,
+            caller=caller.credential_id,
+            request_id=caller.request_id,
+            request_digest=caller.request_digest,
+            entries=entries,
+        )
+        return intent_id
+
+    @staticmethod
+    def _sign(signer: Signer, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
+        """Step 6."""
+        return encode_signature(signer.public_key, signer.sign(algorithm.name, tbs))

@@ -1,0 +1,198 @@
+"""The first start: a data folder with a SoftHSM token, a configuration, keys, CA certificates and an API key.
+
+Every step looks before it makes, so that a folder left by a start that was cut short is completed, and a complete
+one is left as it is.
+"""
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from engine.app import Engine, open_engine
+from engine.directory import HostedKey, Kms, SelfSigned, X509Service
+from engine.directory.credentials import create_api_key, find_credential
+from engine.directory.descriptors import KeySource
+from engine.directory.kms import token_key_id
+from engine.errors import ConfigError, NotFound, TokenKeyNotFound
+from engine.issuance import Caller
+from engine.profiles.orders import GenericOrder, IacaOrder, IssuerAlternativeNameOrder, SubjectName
+
+TRIAL_LABEL = "engine-trial"
+KMS_PATH = "test.tenant1.kms1"
+STORE_PATH = "test.tenant1.x509-store-1"
+SERVICE_PATH = "test.tenant1.x509-service-1"
+LEAF_KEY, IACA_KEY, CA_KEY = "leaf-secp256r1", "iaca-secp256r1", "ca-secp256r1"
+RECIPE = Path(__file__).resolve().parent.parent / "softhsm" / "create-token"
+MODULES = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+)
+CONFIGURATION = f"""\
+# Configuration of the signing engine. Relative paths mean "beside this file". Unknown keys are refused.
+
+[server]
+host = "127.0.0.1"      # address to listen on
+port = 8080
+threads = 8             # requests worked on at once; about as many as a token has sessions
+queue = 512             # requests that may wait for a thread; one more is answered 503
+
+[store]
+url = "sqlite:///engine.db"
+
+# One table per PKCS#11 token. The PIN is only ever named, never written here.
+[tokens.trial]
+module = "@MODULE@"     # the vendor's PKCS#11 library
+uri = "pkcs11:token={TRIAL_LABEL}"                      # RFC 7512: token and/or serial
+pin = {{ file = "softhsm/pin" }}                          # or {{ environment = "NAME" }}
+sessions = 8            # most PKCS#11 sessions to open
+wait-seconds = 5.0      # how long a request waits for a free session before it is answered 503
+sign-seconds = 10.0     # how long one signature may take
+# Variables the module reads when it is loaded; a value that begins with ./ is a path beside this file.
+environment = {{ SOFTHSM2_CONF = "./softhsm/softhsm2.conf" }}
+# initialize-arguments = ""   # only for modules that want a string in C_Initialize (NSS softokn)
+
+[organizations.test]
+tenants = ["tenant1"]
+
+# A KMS: the keys under its path live on its token.
+[services."{KMS_PATH}"]
+type = "kms"
+token = "trial"
+
+# A certificate store.
+[services."{STORE_PATH}"]
+type = "x509-store"
+
+# An X.509 service: the KMS it may sign with, the stores it writes to.
+[services."{SERVICE_PATH}"]
+type = "x509-service"
+kms = ["{KMS_PATH}"]
+stores = ["{STORE_PATH}"]
+allow-jwk-signing-keys = true   # a request may bring a private JWK; it becomes a session object of jwk-token
+jwk-token = "trial"
+
+[policy]
+blocked-keys = []       # SHA-256 of SubjectPublicKeyInfo, hex: keys that never get a certificate
+"""
+
+
+def create(folder: Path) -> Path:
+    """Complete the data folder and return the path of its `engine.toml`. Raises ConfigError, TokenError, StoreError."""
+    folder = folder.resolve()
+    config_path = folder / "engine.toml"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create_token(folder / "softhsm")
+        if not config_path.exists():
+            _write(config_path, CONFIGURATION.replace("@MODULE@", _find_module()))
+    except OSError as error:
+        raise ConfigError(f"The data folder {folder} cannot be written: {error.strerror}: {error.filename}.") from error
+    with open_engine(config_path) as engine:
+        _create_keys(engine)
+        _create_certificates(engine)
+        _create_api_key(engine, folder / "api-key")
+    return config_path
+
+
+def _find_module() -> str:
+    for module in MODULES:
+        if Path(module).exists():
+            return module
+    raise ConfigError("The SoftHSM module was not found; install it: apt-get install softhsm2")
+
+
+def _create_token(folder: Path) -> None:
+    if not RECIPE.exists():
+        raise ConfigError(f"The token recipe {RECIPE} is missing; run the trial from a checkout of the project.")
+    result = subprocess.run([RECIPE, folder, TRIAL_LABEL], capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode != 0:
+        raise ConfigError((result.stderr or result.stdout).strip() or f"{RECIPE} failed.")
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file whole or not at all."""
+    scratch = path.with_name(f"{path.name}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    scratch.replace(path)
+
+
+def _create_keys(engine: Engine) -> None:
+    kms = engine.directory.find_kms(KMS_PATH)
+    for key_id in (LEAF_KEY, IACA_KEY, CA_KEY):
+        if not _exists(kms, key_id):
+            _create_key(kms, key_id)
+
+
+def _exists(kms: Kms, key_id: str) -> bool:
+    try:
+        kms.find_key(kms.key_path(key_id))
+    except NotFound:
+        return False
+    return True
+
+
+def _create_key(kms: Kms, key_id: str) -> None:
+    """Generate a key, or take the one a start that was cut short has left on the token."""
+    path = kms.key_path(key_id)
+    try:
+        kms.adopt_key(key_id, label=path, token_id=token_key_id(path))
+    except TokenKeyNotFound:
+        kms.generate_key(key_id, "secp256r1")
+
+
+def _create_certificates(engine: Engine) -> None:
+    service = engine.directory.x509_service(SERVICE_PATH)
+    caller = Caller(credential_id="quickstart", request_id="quickstart", request_digest="")
+    if not _stored(engine, IACA_KEY):
+        service.issue_iaca(
+            IacaOrder(
+                country="US",
+                common_name="Example IACA",
+                issuer_alternative_name=IssuerAlternativeNameOrder(uri="https://iaca.example.com"),
+                not_before=datetime(2025, 5, 28, 12, 23, 1, tzinfo=UTC),
+                not_after=datetime(2040, 5, 24, 12, 23, 1, tzinfo=UTC),
+            ),
+            HostedKey(f"{KMS_PATH}.{IACA_KEY}"),
+            IACA_KEY,
+            None,
+            caller,
+        )
+    if not _stored(engine, CA_KEY):
+        _issue_ca(service, caller)
+
+
+def _issue_ca(service: X509Service, caller: Caller) -> None:
+    service.issue_certificate(
+        GenericOrder(
+            subject_name=SubjectName(common_name="Example CA", country="US"),
+            key_usage=("keyCertSign", "cRLSign"),
+            not_before=datetime(2025, 5, 28, 12, 23, 1, tzinfo=UTC),
+            not_after=datetime(2040, 5, 24, 12, 23, 1, tzinfo=UTC),
+            is_certificate_authority=True,
+            path_length_constraint=0,
+        ),
+        KeySource(HostedKey(f"{KMS_PATH}.{CA_KEY}")),
+        SelfSigned(),
+        CA_KEY,
+        caller,
+    )
+
+
+def _stored(engine: Engine, entry_id: str) -> bool:
+    try:
+        engine.store.find_entry(f"{STORE_PATH}.{entry_id}")
+    except NotFound:
+        return False
+    return True
+
+
+def _create_api_key(engine: Engine, path: Path) -> None:
+    """An API key for the organization; a file whose key the store does not know is replaced."""
+    if path.exists() and find_credential(engine.store, path.read_text(encoding="utf-8").strip()) is not None:
+        return
+    secret = create_api_key(engine.store, credential_id=f"quickstart-{os.urandom(4).hex()}", scope="test")
+    _write(path, f"{secret}\n", 0o600)
