@@ -1,0 +1,232 @@
+"""The linter's own reading of certificate octets, made for judging and not for building.
+
+Everything is kept as it was found: contents as octets, tags as numbers. `x509.der` supplies the two functions that cut
+octets into elements; the structure of RFC 5280 section 4.1 is spelt out here a second time on purpose.
+"""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from engine.errors import MalformedRequest, RequestError
+from engine.x509.der import Element, check_der, encode_object_identifier, read_children, read_element
+from engine.x509.spki import PublicKey, load_spki
+
+
+def oid(dotted: str) -> bytes:
+    """The content octets of an OBJECT IDENTIFIER."""
+    return read_element(encode_object_identifier(dotted)).content
+
+
+SUBJECT_KEY_IDENTIFIER = oid("2.5.29.14")
+KEY_USAGE = oid("2.5.29.15")
+SUBJECT_ALTERNATIVE_NAME = oid("2.5.29.17")
+ISSUER_ALTERNATIVE_NAME = oid("2.5.29.18")
+BASIC_CONSTRAINTS = oid("2.5.29.19")
+NAME_CONSTRAINTS = oid("2.5.29.30")
+CRL_DISTRIBUTION_POINTS = oid("2.5.29.31")
+POLICY_MAPPINGS = oid("2.5.29.33")
+AUTHORITY_KEY_IDENTIFIER = oid("2.5.29.35")
+POLICY_CONSTRAINTS = oid("2.5.29.36")
+EXTENDED_KEY_USAGE = oid("2.5.29.37")
+FRESHEST_CRL = oid("2.5.29.46")
+INHIBIT_ANY_POLICY = oid("2.5.29.54")
+
+COMMON_NAME = oid("2.5.4.3")
+SERIAL_NUMBER = oid("2.5.4.5")
+COUNTRY = oid("2.5.4.6")
+LOCALITY = oid("2.5.4.7")
+STATE_OR_PROVINCE = oid("2.5.4.8")
+ORGANIZATION = oid("2.5.4.10")
+ORGANIZATIONAL_UNIT = oid("2.5.4.11")
+EMAIL_ADDRESS = oid("1.2.840.113549.1.9.1")
+
+KEY_USAGE_BITS = (
+    "digitalSignature",
+    "nonRepudiation",
+    "keyEncipherment",
+    "dataEncipherment",
+    "keyAgreement",
+    "keyCertSign",
+    "cRLSign",
+    "encipherOnly",
+    "decipherOnly",
+)
+
+
+class Attribute(NamedTuple):
+    """One AttributeTypeAndValue; `rdn_size` is how many its RelativeDistinguishedName has."""
+
+    type: bytes
+    tag: int
+    value: bytes
+    rdn_size: int
+
+
+class FoundExtension(NamedTuple):
+    """One Extension; `value` is the content of extnValue, `flag` the critical BOOLEAN as encoded, if any."""
+
+    type: bytes
+    flag: bytes | None
+    value: bytes
+
+    @property
+    def critical(self) -> bool:
+        """critical with its DEFAULT FALSE."""
+        return self.flag == b"\xff"
+
+
+class Reading(NamedTuple):
+    """A tbsCertificate taken apart."""
+
+    tbs_certificate: bytes
+    version: bytes | None
+    serial_number: bytes
+    algorithm: bytes
+    issuer: bytes
+    not_before: Element
+    not_after: Element
+    subject: bytes
+    subject_attributes: tuple[Attribute, ...]
+    spki: bytes
+    public_key: PublicKey | None
+    key_fault: str
+    unique_identifiers: int
+    extensions: tuple[FoundExtension, ...]
+    by_type: dict[bytes, FoundExtension]
+    is_ca: bool
+    path_length: int | None
+    key_usage: frozenset[str]
+
+    def value_of(self, extension_type: bytes) -> bytes | None:
+        """The value of an extension, or None when it is absent."""
+        found = self.by_type.get(extension_type)
+        return None if found is None else found.value
+
+    def subject_values(self, attribute_type: bytes) -> list[bytes]:
+        """The values that the subject has for an attribute type."""
+        return [attribute.value for attribute in self.subject_attributes if attribute.type == attribute_type]
+
+
+def read_tbs_certificate(tbs_certificate: bytes) -> Reading:
+    """Take octets apart that `check_der` has passed. MalformedRequest, in one sentence, if they have another shape."""
+    outer = read_element(tbs_certificate)
+    members = read_children(outer.content) if outer.tag == 0x30 else []
+    version = members.pop(0) if members and members[0].tag == 0xA0 else None
+    tags = [member.tag for member in members[:6]]
+    if tags != [0x02, 0x30, 0x30, 0x30, 0x30, 0x30]:
+        raise MalformedRequest("A TBSCertificate must have the members of RFC 5280 section 4.1, found another shape.")
+    serial_number, algorithm, issuer, validity, subject, spki = members[:6]
+    rest = members[6:]
+    extensions = rest.pop() if rest and rest[-1].tag == 0xA3 else None
+    if any(member.tag not in (0x81, 0x82) for member in rest):
+        raise MalformedRequest("A TBSCertificate must end with its extensions, found another member.")
+    times = read_children(validity.content)
+    if len(times) != 2 or any(time.tag not in (0x17, 0x18) for time in times):
+        raise MalformedRequest("A validity must be two times, found another shape.")
+    found = _read_extensions(extensions)
+    by_type = {extension.type: extension for extension in found}
+    is_ca, path_length = _read_basic_constraints(by_type.get(BASIC_CONSTRAINTS))
+    public_key, key_fault = _read_key(spki.encoding)
+    return Reading(
+        tbs_certificate=tbs_certificate,
+        version=None if version is None else version.content,
+        serial_number=serial_number.content,
+        algorithm=algorithm.encoding,
+        issuer=issuer.encoding,
+        not_before=times[0],
+        not_after=times[1],
+        subject=subject.encoding,
+        subject_attributes=_read_name(subject.content),
+        spki=spki.encoding,
+        public_key=public_key,
+        key_fault=key_fault,
+        unique_identifiers=len(rest),
+        extensions=found,
+        by_type=by_type,
+        is_ca=is_ca,
+        path_length=path_length,
+        key_usage=_read_key_usage(by_type.get(KEY_USAGE)),
+    )
+
+
+@lru_cache(maxsize=256)
+def read_certificate(der: bytes) -> Reading:
+    """The reading of a whole certificate's tbsCertificate; remembered, since one issuer signs many."""
+    check_der(der, "The issuer certificate")
+    return read_tbs_certificate(read_children(read_element(der).content)[0].encoding)
+
+
+def _read_key(spki: bytes) -> tuple[PublicKey | None, str]:
+    try:
+        return load_spki(spki), ""
+    except RequestError as error:
+        return None, error.message
+
+
+def _read_name(content: bytes) -> tuple[Attribute, ...]:
+    attributes = []
+    for rdn in read_children(content):
+        members = read_children(rdn.content)
+        for member in members:
+            pair = read_children(member.content)
+            if rdn.tag != 0x31 or member.tag != 0x30 or len(pair) != 2:
+                raise MalformedRequest("A Name must be a SEQUENCE of SETs of attributes, found another shape.")
+            attributes.append(Attribute(pair[0].content, pair[1].tag, pair[1].content, len(members)))
+    return tuple(attributes)
+
+
+def attributes_of(name: bytes) -> tuple[Attribute, ...]:
+    """The attributes of a whole Name."""
+    return _read_name(read_element(name).content)
+
+
+def _read_extensions(explicit: Element | None) -> tuple[FoundExtension, ...]:
+    if explicit is None:
+        return ()
+    found = []
+    for extension in read_children(read_element(explicit.content).content):
+        members = read_children(extension.content)
+        tags = [member.tag for member in members]
+        if tags == [0x06, 0x04]:
+            found.append(FoundExtension(members[0].content, None, members[1].content))
+        elif tags == [0x06, 0x01, 0x04]:
+            found.append(FoundExtension(members[0].content, members[1].content, members[2].content))
+        else:
+            raise MalformedRequest("An Extension must be extnID, critical and extnValue, found another shape.")
+    for extension_found in found:
+        check_der(extension_found.value, "An extension value")
+    return tuple(found)
+
+
+def _read_basic_constraints(extension: FoundExtension | None) -> tuple[bool, int | None]:
+    members = [] if extension is None else read_children(read_element(extension.value).content)
+    is_ca = bool(members) and members[0].tag == 0x01 and members[0].content == b"\xff"
+    lengths = [int.from_bytes(member.content, "big", signed=True) for member in members if member.tag == 0x02]
+    return is_ca, lengths[0] if lengths else None
+
+
+def _read_key_usage(extension: FoundExtension | None) -> frozenset[str]:
+    if extension is None:
+        return frozenset()
+    return _named_bits(read_element(extension.value).content)
+
+
+@lru_cache(maxsize=512)
+def _named_bits(content: bytes) -> frozenset[str]:
+    bits = "".join(f"{octet:08b}" for octet in content[1:])
+    return frozenset(name for name, bit in zip(KEY_USAGE_BITS, bits, strict=False) if bit == "1")
+
+
+def moment_of(time: Element) -> datetime | None:
+    """The moment a UTCTime or GeneralizedTime of RFC 5280 section 4.1.2.5 names, or None if it has another form."""
+    text = time.content.decode("latin-1")
+    if time.tag == 0x17:
+        text = ("20" if text[:2] < "50" else "19") + text
+    if len(text) != 15 or text[14] != "Z" or not text[:14].isdecimal():
+        return None
+    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+    try:
+        return datetime(year, month, day, int(text[8:10]), int(text[10:12]), int(text[12:14]), tzinfo=UTC)
+    except ValueError:
+        return None

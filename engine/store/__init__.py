@@ -1,0 +1,10 @@
+"""The store room: what the engine must remember, in a database. The only importer of the database library.
+
+`Store` is opened once per process. Every method may be called from any thread; a method that writes returns when
+what it wrote survives a crash, and not before. Nothing but the classes of `engine.errors` comes out of this room.
+"""
+
+from engine.store.rows import CredentialRow, DanglingIntent, KeyRow, NewEntry, StoredCertificate
+from engine.store.store import Store
+
+__all__ = ["CredentialRow", "DanglingIntent", "KeyRow", "NewEntry", "Store", "StoredCertificate"]

@@ -1,0 +1,183 @@
+"""The tables.
+
+An intent is written before a token signs and closed after it. Its states:
+
+    intended ──► signed            the signature was verified and recorded
+       ├───────► failed            nothing was released; `reason` says what happened
+       └───────► outcome-unknown   the process ended in between
+
+Intents are never deleted, so a serial number that was once intended for an issuer is never used again (RFC 5280
+section 4.1.2.2). An entry with an intent and no certificate is a reservation. Only types and constraints that
+SQLite and PostgreSQL both have are used.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import TypeDecorator
+
+INTENDED = "intended"
+SIGNED = "signed"
+FAILED = "failed"
+OUTCOME_UNKNOWN = "outcome-unknown"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC also where the database forgets the zone, as SQLite does."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuses a naive time: its zone would be a guess."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("Expected a time with a zone, found a naive one.")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("intent_id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("profile", String(64), nullable=False),
+    Column("issuer", LargeBinary),
+    Column("serial_number", String(40)),
+    Column("tbs", LargeBinary),
+    Column("tbs_sha256", String(64), nullable=False),
+    Column("signing_key", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("request_digest", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    UniqueConstraint("issuer", "serial_number"),
+    CheckConstraint("kind IN ('certificate', 'request')", name="kind"),
+    CheckConstraint("state IN ('intended', 'signed', 'failed', 'outcome-unknown')", name="state"),
+    CheckConstraint("(state = 'intended') = (closed_at IS NULL)", name="closed"),
+    CheckConstraint("(state = 'failed') = (reason IS NOT NULL)", name="reason"),
+    CheckConstraint(
+        "(kind = 'certificate' AND issuer IS NOT NULL AND serial_number IS NOT NULL AND tbs IS NOT NULL)"
+        " OR (kind = 'request' AND issuer IS NULL AND serial_number IS NULL)",
+        name="certificate",
+    ),
+    CheckConstraint("length(serial_number) = 40", name="serial_number"),
+    CheckConstraint("length(tbs_sha256) = 64", name="tbs_sha256"),
+)
+
+# Only the open ones are ever looked up by state, so only they are in the index.
+Index(
+    "ix_intents_open",
+    intents.c.recorded_at,
+    sqlite_where=intents.c.state == INTENDED,
+    postgresql_where=intents.c.state == INTENDED,
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    # None: not issued here, but put into a certificate store by a caller.
+    Column("intent_id", String(64), ForeignKey("intents.intent_id"), unique=True),
+    Column("der", LargeBinary, nullable=False),
+    Column("subject", LargeBinary, nullable=False),
+    Column("issuer", LargeBinary, nullable=False),
+    Column("serial_number", String(40), nullable=False),
+    Column("spki_sha256", String(64), nullable=False, index=True),
+    Column("is_ca", Boolean, nullable=False),
+    Column("not_before", UtcDateTime, nullable=False),
+    Column("not_after", UtcDateTime, nullable=False),
+    CheckConstraint("length(sha256) = 64", name="sha256"),
+    CheckConstraint("length(serial_number) = 40", name="serial_number"),
+    CheckConstraint("length(spki_sha256) = 64", name="spki_sha256"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("store_path", Text, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("intent_id", String(64), ForeignKey("intents.intent_id"), index=True),
+    Column("certificate_sha256", String(64), ForeignKey("certificates.sha256"), index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("intent_id IS NOT NULL OR certificate_sha256 IS NOT NULL", name="reserved_or_filled"),
+    Index(None, "store_path", "path"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("kms_path", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("key_id", LargeBinary, nullable=False),
+    Column("key_type", String(32), nullable=False),
+    Column("spki", LargeBinary, nullable=False),
+    # Not unique: the same key may be known by two paths.
+    Column("spki_sha256", String(64), nullable=False, index=True),
+    Column("origin", Text, nullable=False),
+    Column("custody", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("length(spki_sha256) = 64", name="spki_sha256"),
+    Index(None, "kms_path", "path"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("credential_id", String(256), primary_key=True),
+    Column("secret_sha256", String(64), nullable=False, unique=True),
+    Column("scope", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("length(secret_sha256) = 64", name="secret_sha256"),
+)
+
+
+def encode_serial_number(serial_number: int) -> str:
+    """40 hex digits: one serial has one spelling. A number that does not fit 20 octets is a ValueError."""
+    if not 0 <= serial_number < 1 << 160:
+        raise ValueError("Expected a serial number of at most 20 octets and not negative.")
+    return f"{serial_number:040x}"
+
+
+def parent_path(path: str) -> str:
+    """The path of the service that `path` lies under: everything before the last dot."""
+    return path.rpartition(".")[0]

@@ -1,0 +1,61 @@
+"""The README's examples run, and what it points to exists."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.config import load_config
+from tests.page.live import init, live_engine, run_shell
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## )", README, re.MULTILINE | re.DOTALL)
+    return text
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_every_example_runs_as_it_is_printed(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    init(folder)
+    commands = "\n".join(blocks(section("Configuration"), "sh"))
+    command = shlex.join([sys.executable, "-m", "engine"])
+    commands = re.sub(r"^signing-engine ", f"{command} ", commands, flags=re.MULTILINE)
+    said = run_shell(f"cd '{ROOT}'\n{commands}".replace(".engine/", f"{folder}/"), tmp_path).text
+    assert "x509-store test.tenant1.x509-store-1" in said
+
+    examples = blocks(section("The API by example"), "sh")
+    assert len(examples) >= 7
+    text = "\n".join(examples)
+    with live_engine(folder) as live:
+        here = text.replace("http://127.0.0.1:8080", live.base_url).replace(".engine/", f"{folder}/")
+        answer = run_shell(here, tmp_path)
+    assert set(answer.statuses) == {200}, answer.text
+    assert len(answer.statuses) == text.count("curl ") + text.count("post ") - 1  # post's own body holds one curl
+    for word in ("CN = Example Leaf", "CN = Example CA", '"serialNumber"', '"_id"', "CN = My IACA", '"ready"'):
+        assert word in answer.text
+
+
+def test_token_of_the_readme_is_a_valid_configuration(tmp_path: Path) -> None:
+    (token,) = blocks(section("Configuration"), "toml")
+    file = tmp_path / "engine.toml"
+    file.write_text(f'[store]\nurl = "sqlite:///engine.db"\n[organizations]\n[services]\n{token}')
+    assert load_config(file).tokens["production"].uri == "pkcs11:token=production;serial=1234"
+
+
+def test_scripts_the_readme_names_exist_and_are_executable() -> None:
+    for name in set(re.findall(r"\bscripts/([a-z]+)\b(?!/)", README)):
+        assert (ROOT / "scripts" / name).stat().st_mode & 0o111, name
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_files_the_readme_links_exist(target: str) -> None:
+    assert (ROOT / target).exists()

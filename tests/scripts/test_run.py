@@ -1,0 +1,157 @@
+"""scripts/run, the first thing a user does: started once, twice, after a kill, beside another, by somebody else."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.page.live import DEADLINE, announced
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = ROOT / "scripts" / "run"
+NOBODY = 65534
+
+
+def run_once(folder: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, RUN, "--once", "--port", "0", "--data", folder, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * DEADLINE,
+        cwd="/",
+    )
+
+
+def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """A trial that keeps serving, and its base URL."""
+    process = subprocess.Popen([RUN, "--port", "0", "--data", folder], stdout=subprocess.PIPE, text=True)
+    return process, announced(process)
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """What a later start has to leave as it is."""
+    names = ("engine.toml", "api-key", "softhsm/pin", "softhsm/so-pin", "softhsm/softhsm2.conf")
+    tokens = sorted(path for path in (folder / "softhsm" / "tokens").rglob("*.object"))
+    return {str(path): path.read_bytes() for path in (*(folder / name for name in names), *tokens)}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A data folder after one complete run, and what that run said."""
+    folder = tmp_path_factory.mktemp("run") / "new" / "data"
+    return folder, run_once(folder)
+
+
+def test_first_start_walks_the_workflow_and_says_what_happened(first) -> None:
+    _, done = first
+    assert done.returncode == 0, done.stderr
+    for word in ("subject", "issuer", "serial", "fingerprint"):
+        assert re.search(rf"^ +{word} +\S", done.stdout, re.MULTILINE)
+    assert done.stdout.count("openssl req -verify") == 3
+    assert done.stdout.count("openssl verify -x509_strict") == 3
+    assert "CN=Example DS,C=US" in done.stdout
+
+
+def test_first_start_says_nothing_on_standard_error(first) -> None:
+    assert first[1].stderr == ""
+
+
+def test_api_key_is_readable_by_its_owner_only_and_never_printed(first) -> None:
+    folder, done = first
+    file = folder / "api-key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().strip() not in done.stdout
+    assert f"$(cat '{file}')" in done.stdout
+
+
+def test_second_start_reuses_everything(first) -> None:
+    folder, _ = first
+    before = kept(folder)
+    assert len(before) > 5
+    done = run_once(folder)
+    assert done.returncode == 0, done.stderr
+    assert kept(folder) == before
+
+
+def test_start_after_a_kill_reuses_everything(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    process, _ = start(folder)
+    before = kept(folder)
+    process.kill()
+    process.communicate(timeout=DEADLINE)
+    done = run_once(folder)
+    assert done.returncode == 0, done.stderr
+    assert kept(folder) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serving_trial_stops_in_order_when_told(first, number: signal.Signals) -> None:
+    process, _ = start(first[0])
+    process.send_signal(number)
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+
+
+def test_port_that_is_taken_says_what_to_do(first) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_once(first[0], "--port", port)
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert "--port" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_pasted_lines_issue_a_certificate(first, tmp_path: Path) -> None:
+    process, base_url = start(first[0])
+    try:
+        printed = first[1].stdout.split("paste these lines")[1].split("\n", 1)[1]
+        script = re.sub(r"http://127\.0\.0\.1:\d+", base_url, printed)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail"], input=script, capture_output=True, text=True, timeout=DEADLINE, check=True
+        )
+    finally:
+        process.terminate()
+        process.communicate(timeout=DEADLINE)
+    assert '"certificatePEM":"-----BEGIN CERTIFICATE-----' in done.stdout
+    assert '"_id":"test.tenant1.x509-store-1.' in done.stdout
+
+
+@pytest.fixture
+def foreign() -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """A folder of a user who is not root and does not own the checkout, and how to become that user."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    as_nobody = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
+    if subprocess.run([*as_nobody, "test", "-x", RUN], check=False).returncode != 0:
+        pytest.skip("the checkout is in a folder that only root may enter")
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, NOBODY, NOBODY)
+    yield folder, as_nobody
+    shutil.rmtree(folder)
+
+
+def test_user_who_is_not_root_runs_a_checkout_that_is_installed(foreign) -> None:
+    folder, as_nobody = foreign
+    subprocess.run([ROOT / "scripts" / "install"], check=True, capture_output=True, timeout=10 * DEADLINE)
+    done = run_once(folder / "data", prefix=as_nobody)
+    assert done.returncode == 0, done.stderr
+
+
+def test_data_folder_of_another_user_is_named_in_the_refusal(foreign, first) -> None:
+    folder, as_nobody = foreign
+    theirs = folder / "theirs"
+    shutil.copytree(first[0], theirs)
+    done = run_once(theirs, prefix=as_nobody)
+    assert done.returncode == 1
+    assert str(theirs) in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,236 @@
+"""The edges of the application that a healthy engine cannot show: faults nobody foresaw, busy threads, sick parts.
+
+The directory here is the smallest thing the application accepts; everything else is tested against a real token.
+"""
+
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import pytest
+
+from engine.api import build_application
+from engine.errors import EngineError, NotFound, StoreError, TokenBusy, TokenUnavailable
+from tests.in_process import InProcessClient
+
+CALL = "/v1/test.tenant1.x509-service-1/x509-service-api/csrs"
+SECRET = "c2VjcmV0"
+KEY = {"type": "jwk-encoded-key-descriptor", "jwk": {"kty": "EC", "d": SECRET}}
+BODY = {"type": "generic", "subjectKeyDescriptor": KEY, "subjectName": {"commonName": "A"}}
+
+
+@dataclass(frozen=True)
+class KnownCredential:
+    id: str = "tester"
+
+    def may_use(self, path: str) -> bool:
+        return path.startswith("test.")
+
+
+@dataclass
+class SmallDirectory:
+    """One credential, no services, and a fault if one is set."""
+
+    fault: Exception | None = None
+    parts: dict[str, str] = field(default_factory=lambda: {"token trial": "ready", "store": "ready"})
+    looked_up: list[str] = field(default_factory=list)
+
+    def find_credential(self, secret: str) -> KnownCredential | None:
+        return KnownCredential() if secret == "right" else None
+
+    def x509_service(self, path: str) -> NoReturn:
+        self.looked_up.append(path)
+        raise self.fault or NotFound(f"There is no X.509 service at {path}.")
+
+    def x509_store(self, path: str) -> NoReturn:
+        self.looked_up.append(path)
+        raise NotFound(f"There is no certificate store at {path}.")
+
+    def states(self) -> Mapping[str, str]:
+        return self.parts
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+
+@pytest.fixture
+def directory() -> SmallDirectory:
+    return SmallDirectory()
+
+
+@pytest.fixture
+def client(directory: SmallDirectory) -> Iterator[InProcessClient]:
+    with InProcessClient(build_application(directory), {"authorization": "Bearer right"}) as client:
+        yield client
+
+
+def test_a_fault_nobody_foresaw_is_a_fixed_sentence_and_its_text_is_in_no_log(
+    client: InProcessClient, directory: SmallDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    fault = ValueError(f"invalid literal {SECRET}")
+    fault.__cause__ = KeyError(f"member {SECRET}")
+    directory.fault = fault
+    with caplog.at_level(logging.DEBUG):
+        response = client.post(CALL, json=BODY)
+    assert response.status_code == 500
+    assert response.json() == {
+        "exception": True,
+        "id": "UnexpectedFault",
+        "status": "Internal Server Error",
+        "code": "500",
+        "message": "The engine met an unexpected fault; its log has more under this request id.",
+        "requestId": response.headers["x-request-id"],
+    }
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("engine.")]
+    assert len(logged) == 1
+    assert response.headers["x-request-id"] in logged[0]
+    assert "ValueError" in logged[0]
+    assert "KeyError" in logged[0]
+    assert "x509_service.py:" in logged[0]
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("fault", [StoreError("The database is full."), TokenUnavailable("The token is away.")])
+def test_a_failure_below_is_logged_with_its_request_id_and_without_the_text_of_its_cause(
+    client: InProcessClient, directory: SmallDirectory, caplog: pytest.LogCaptureFixture, fault: EngineError
+) -> None:
+    fault.__cause__ = OSError(SECRET)
+    directory.fault = fault
+    response = client.post(CALL, json=BODY)
+    assert response.json()["message"] == fault.message
+    assert response.headers["x-request-id"] in caplog.text
+    assert "OSError" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_busy_threads_are_503_with_retry_after(client: InProcessClient, directory: SmallDirectory) -> None:
+    async def refuse(work: Callable[[], Any]) -> Any:
+        raise TokenBusy("512 requests wait already.")
+
+    directory.run = refuse  # type: ignore[method-assign]
+    response = client.post(CALL, json=BODY)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert response.json()["id"] == "TokenBusy"
+
+
+def test_every_answer_has_its_own_request_id_and_none_from_outside(client: InProcessClient) -> None:
+    paths = ["/health/live", "/nowhere", CALL, "/v1/test.a.b/x509-store-api/certificates"]
+    ids = [client.get(path, headers={"x-request-id": "mine"}).headers["x-request-id"] for path in paths * 2]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[0-9a-f-]{36}", one) for one in ids)
+
+
+def test_live_says_alive_without_a_credential(client: InProcessClient, directory: SmallDirectory) -> None:
+    directory.parts["token trial"] = "gone"
+    response = client.get("/health/live", headers={"authorization": ""})
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+
+
+def test_ready_is_200_only_while_every_part_is_ready(client: InProcessClient, directory: SmallDirectory) -> None:
+    response = client.get("/health/ready", headers={"authorization": ""})
+    assert response.status_code == 200
+    assert response.json() == {"status": "ready", "parts": {"token trial": "ready", "store": "ready"}}
+    directory.parts["token trial"] = "login refused"
+    response = client.get("/health/ready", headers={"authorization": ""})
+    assert response.status_code == 503
+    assert response.json() == {"status": "not ready", "parts": {"token trial": "login refused", "store": "ready"}}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic cmlnaHQ=",
+        "right",
+        "Bearer wrong",
+        "Bearer right right",
+        "Bearer r\u00efght",
+        "Bearer=right",
+    ],
+)
+def test_a_credential_that_is_not_a_known_bearer_key_is_401(
+    client: InProcessClient, directory: SmallDirectory, header: str
+) -> None:
+    response = client.post(CALL, json=BODY, headers={"authorization": header.encode("latin-1")})
+    assert (response.status_code, response.json()["id"]) == (401, "CredentialRequired")
+    assert "ght" not in response.json()["message"]
+    assert directory.looked_up == []
+
+
+def test_two_authorization_headers_are_401(client: InProcessClient) -> None:
+    # httpx joins its own default header with this one as a second field of the same name.
+    headers = [("authorization", "Bearer right"), ("authorization", "Bearer right")]
+    response = client.post(CALL, json=BODY, headers=headers)
+    assert response.status_code == 401
+    assert response.json()["message"] == "Expected one 'Authorization: Bearer' header, found 2."
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_is_case_insensitive(client: InProcessClient, scheme: str) -> None:
+    assert client.post(CALL, json=BODY, headers={"authorization": f"{scheme} right"}).status_code == 404
+
+
+def test_a_path_outside_the_scope_is_403_and_nothing_is_looked_up_there(
+    client: InProcessClient, directory: SmallDirectory
+) -> None:
+    for path in (CALL, "/v1/test.tenant1.store/x509-store-api/certificates"):
+        other = path.replace("/v1/test.", "/v1/other.")
+        response = client.post(other, json=BODY) if path == CALL else client.get(other)
+        assert response.status_code == 403
+        assert response.json()["id"] == "NotAuthorized"
+    assert directory.looked_up == []
+
+
+def test_a_body_over_the_limit_is_refused_whether_or_not_it_says_so(client: InProcessClient) -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(300):
+            yield b" " * 1000
+
+    for content in (b" " * 300_000, unannounced()):
+        response = client.post(CALL, content=content, headers={"content-type": "application/json"})
+        assert response.status_code == 400
+        assert response.json()["message"] == "Expected a request body of at most 262144 octets."
+
+
+def test_a_body_of_exactly_the_limit_is_read(directory: SmallDirectory) -> None:
+    headers = {"authorization": "Bearer right", "content-type": "application/json"}
+    with InProcessClient(build_application(directory, body_limit=2), headers) as client:
+        assert "missing member" in client.post(CALL, content=b"{}").json()["message"]
+        assert "at most 2 octets" in client.post(CALL, content=b"{} ").json()["message"]
+
+
+def test_a_trailing_slash_is_another_path_and_not_a_redirect(client: InProcessClient) -> None:
+    assert client.post(f"{CALL}/", json=BODY).status_code == 404
+
+
+def test_a_method_that_is_not_there_is_405_and_told_which_are(client: InProcessClient) -> None:
+    response = client.get(CALL)
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json()["message"] == "Expected one of the methods POST, found GET."
+    assert client.request("PUT", "/health/live").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/a/b", "/openapi", "/v1//x509-service-api/csrs"])
+def test_an_unknown_path_has_the_same_error_body(client: InProcessClient, path: str) -> None:
+    response = client.post(path)
+    assert response.status_code == 404
+    assert response.json()["exception"] is True
+    assert response.json()["requestId"] == response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("target", ["te st", "a..b", ".a", "a.", "a" * 257, "t%C3%A9st", "a%0A", ".".join("a" * 17)])
+def test_a_target_that_is_not_ids_joined_by_dots_is_400(client: InProcessClient, target: str) -> None:
+    response = client.post(f"/v1/{target}/x509-service-api/csrs", json=BODY)
+    assert response.status_code == 400
+    assert response.json()["message"].startswith("Expected ids of 1 to 256 letters, digits, '_' or '-' joined by dots")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "offset=-1", "offset=1e3", "limit="])
+def test_a_page_that_cannot_be_is_refused(client: InProcessClient, query: str) -> None:
+    response = client.get(f"/v1/test.tenant1.store/x509-store-api/certificates?{query}")
+    assert response.status_code == 400
+    assert query.split("=")[0] in response.json()["message"]
