@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from engine.errors import PolicyRefusal
+from engine.profiles.drafts import RequestDraft
 from engine.profiles.generic import draft_generic, draft_generic_request
 from engine.profiles.issuer import Issuer
 from engine.profiles.keys import check_public_key
@@ -35,7 +36,6 @@ from engine.profiles.orders import (
     GenericOrder,
     GenericRequestOrder,
     IacaOrder,
-    RequestDraft,
 )
 from engine.x509.algorithms import SignatureAlgorithm, encode_signature, signature_algorithm_for
 from engine.x509.certificate import (
@@ -45,6 +45,7 @@ from engine.x509.certificate import (
     check_certificate,
     new_serial_number,
 )
+from engine.x509.extensions import BasicConstraints
 from engine.x509.names import Name, build_name, load_name
 from engine.x509.request import (
     assemble_request,
@@ -184,10 +185,10 @@ class Corridor:
         """A certification request (RFC 2986) for the signer's own key. Not stored."""
         self._check_subject_key(signer.public_key, may_be_ca=True)
         if isinstance(order, GenericRequestOrder):
-            draft, profile = draft_generic_request(order), "generic"
-        else:
-            draft, profile = draft_document_signer_request(order, signer.public_key), "document-signer"
-        return self._sign_request(draft, profile, signer, caller)
+            draft, names = draft_generic_request(order), order.subject_alternative_names
+            return self._sign_request(draft, names, "generic", signer, caller)
+        draft = draft_document_signer_request(order, signer.public_key)
+        return self._sign_request(draft, AlternativeNames(), "document-signer", signer, caller)
 
     def issue_certificate(
         self,
@@ -278,7 +279,7 @@ class Corridor:
             issuer=draft.issuer,
             serial_number=draft.serial_number,
             spki_sha256=draft.public_key.sha256,
-            is_ca=draft.is_ca,
+            is_ca=any(isinstance(one, BasicConstraints) and one.ca for one in draft.extensions),
             not_before=draft.not_before,
             not_after=draft.not_after,
         )
@@ -289,7 +290,9 @@ class Corridor:
             entry_paths=tuple(entry.path for entry in entries),
         )
 
-    def _sign_request(self, draft: RequestDraft, profile: str, signer: Signer, caller: Caller) -> IssuedRequest:
+    def _sign_request(
+        self, draft: RequestDraft, names: AlternativeNames, profile: str, signer: Signer, caller: Caller
+    ) -> IssuedRequest:
         """Steps 3 to 8 for a certification request."""
         algorithm = signature_algorithm_for(signer.public_key)
         tbs = build_certification_request_info(build_name(draft.subject), signer.public_key, draft.extensions)
@@ -305,7 +308,7 @@ class Corridor:
         return IssuedRequest(
             der=request,
             subject=draft.subject,
-            alternative_names=draft.alternative_names,
+            alternative_names=names,
             public_key=signer.public_key,
         )
 

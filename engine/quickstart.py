@@ -84,6 +84,10 @@ def create(folder: Path) -> Path:
     config_path = folder / "engine.toml"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"The data folder {folder} cannot be written by this user; start as its owner or name another by --data."
+            )
         _create_token(folder / "softhsm")
         if not config_path.exists():
             _write(config_path, CONFIGURATION.replace("@MODULE@", _find_module()))

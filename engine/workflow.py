@@ -138,14 +138,13 @@ def _end_to_end_certificate(request_pem: str) -> Json:
 
 def curl_lines(base_url: str, api_key_file: Path) -> tuple[str, ...]:
     """The end-to-end example as shell lines; the key is read from its file when a line runs, never printed."""
-    call = (
-        f"curl -sS -H \"Authorization: Bearer $(cat {_quoted(str(api_key_file))})\" -H 'Content-Type: application/json'"
-    )
+    call = "curl -sS -H \"$auth\" -H 'Content-Type: application/json'"
     service, store = f"{base_url}/v1/{SERVICE}/x509-service-api", f"{base_url}/v1/{STORE}/x509-store-api"
     order = _quoted(json.dumps(_end_to_end_certificate("@"))).replace('"@"', "'\"$csr\"'")
     return (
-        "To do it by hand, paste these lines into another terminal:",
+        "To do it by hand, paste these lines into another terminal (they need curl and jq):",
         "",
+        f'auth="Authorization: Bearer $(cat {_quoted(str(api_key_file))})"',
         f"csr=$({call} {service}/csrs -d {_quoted(json.dumps(END_TO_END_REQUEST))} | jq .csrPEM)",
         f"{call} {service}/certificate -d {order}",
         f"{call} {store}/certificates",

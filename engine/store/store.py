@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import literal, select
+
+from engine.errors import StoreError
 from engine.store.certificates import Certificates
 from engine.store.credentials import Credentials
 from engine.store.database import Database
@@ -35,6 +38,15 @@ class Store(Ledger, Certificates, Keys, Credentials):
     def close(self) -> None:
         """Commit what is waiting and let go of the database; whatever is called later raises StoreError."""
         self._database.close()
+
+    def state(self) -> str:
+        """`ready`, or in words why the store cannot be used now."""
+        try:
+            self._database.read(select(literal(1)))
+            self._database.write(lambda connection: None)
+        except StoreError as error:
+            return error.message
+        return "ready"
 
     def __enter__(self) -> Self:
         return self

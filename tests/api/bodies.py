@@ -10,6 +10,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -53,22 +54,34 @@ def pem(label: str, der: bytes) -> str:
     return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""])
 
 
+CA_EXTENSIONS: list[tuple[x509.ExtensionType, bool]] = [
+    (x509.BasicConstraints(ca=True, path_length=0), True),
+    (x509.KeyUsage(False, False, False, False, False, True, True, False, False), True),
+]
+
+
+def subject_key_identifier(key: CertificatePublicKeyTypes) -> tuple[x509.ExtensionType, bool]:
+    return x509.SubjectKeyIdentifier.from_public_key(key), False
+
+
 def outside_certificate(
-    key: ec.EllipticCurvePrivateKey, extensions: Iterable[tuple[x509.ExtensionType, bool]] = (), days: int = 1000
+    key: ec.EllipticCurvePrivateKey,
+    extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
+    *,
+    public_key: CertificatePublicKeyTypes | None = None,
+    subject: Iterable[tuple[x509.ObjectIdentifier, str]] = ((NameOID.COMMON_NAME, "Outside CA"),),
 ) -> str:
-    """A self-signed certificate made without the engine, PEM."""
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.COUNTRY_NAME, "US"), x509.NameAttribute(NameOID.COMMON_NAME, "Outside CA")]
-    )
+    """A certificate signed by `key`, made without the engine, PEM; self-signed unless it is for another key."""
+    name = x509.Name([x509.NameAttribute(kind, value) for kind, value in subject])
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(key.public_key())
+        .public_key(public_key or key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_after(now + datetime.timedelta(days=1000))
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
@@ -128,7 +141,7 @@ def iaca_body(key_id: str = "new-iaca") -> dict[str, Any]:
     return {
         "iacaKeyDesc": hosted(key_id),
         "certificateData": {
-            "country": "UT",
+            "country": "DE",
             "commonName": "Another IACA",
             "issuerAlternativeNameConf": {"email": "iaca@example.com", "uri": "https://iaca.example.com"},
         },

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtensionOID
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from tests.api.bodies import (
+    CA_EXTENSIONS,
     certificate_body,
     certification_request,
     changed,
@@ -23,9 +24,11 @@ from tests.api.bodies import (
     ds_csr_body,
     hosted,
     iaca_body,
+    outside_certificate,
     outside_key,
     private_jwk,
     public_jwk,
+    subject_key_identifier,
 )
 from tests.api.conftest import Running
 
@@ -235,6 +238,33 @@ def test_the_issuer_certificate_may_be_given_or_named(running: Running, issue: I
             certificate.verify_directly_issued_by(issuer)
 
 
+def test_an_issuer_with_attributes_that_are_repeated_or_not_ours_is_named_in_full(
+    running: Running, issue: Issue
+) -> None:
+    attributes = [
+        (NameOID.DOMAIN_COMPONENT, "example"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "a"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "b"),
+        (NameOID.COMMON_NAME, "Cross-certified"),
+    ]
+    hosted_key = load_der_public_key(running.engine.store.find_key("test.tenant1.kms1.without-certificate").spki)
+    cross = outside_certificate(
+        outside_key("ca"),
+        [*CA_EXTENSIONS, subject_key_identifier(hosted_key)],
+        public_key=hosted_key,
+        subject=attributes,
+    )
+    issuer = {"type": "ca-signed", "issuerKeyDescriptor": hosted("without-certificate"), "issuerCertificatePEM": cross}
+    answer = issue("certificate", changed(certificate_body(), "issuer", issuer))
+    assert answer["certificateData"]["issuerName"] == {
+        "commonName": "Cross-certified",
+        "organizationalUnitName": ["a", "b"],
+        "0.9.2342.19200300.100.1.25": "example",
+    }
+    certificate = load_certificate(answer["certificatePEM"])
+    assert certificate.issuer.public_bytes() == x509.load_pem_x509_certificate(cross.encode()).subject.public_bytes()
+
+
 # Private JWKs
 
 
@@ -262,12 +292,12 @@ def test_an_iaca_answers_with_what_it_says(running: Running, issue: Issue) -> No
     data = answer["certificateData"]
     assert data == {
         "commonName": "Another IACA",
-        "country": "UT",
+        "country": "DE",
         "issuerAlternativeNameConf": {"email": "iaca@example.com", "uri": "https://iaca.example.com"},
         "notBefore": data["notBefore"],
         "notAfter": data["notAfter"],
         "serialNumber": f"{certificate.serial_number:040x}",
-        "issuerName": {"commonName": "Another IACA", "country": "UT"},
+        "issuerName": {"commonName": "Another IACA", "country": "DE"},
     }
     certificate.verify_directly_issued_by(certificate)
     entry = running.client.get(f"/v1/{STORE}.another-iaca/x509-store-api/certificates").json()

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.api.bodies import (
+    CA_EXTENSIONS,
     certificate_body,
     certification_request,
     changed,
@@ -27,11 +27,6 @@ from tests.api.bodies import (
 from tests.api.conftest import Running
 
 Row = tuple[str, Callable[[], dict[str, Any]], str, Any, int, str]
-
-CA_USAGE = [
-    (x509.BasicConstraints(ca=True, path_length=0), True),
-    (x509.KeyUsage(False, False, False, False, False, True, True, False, False), True),
-]
 
 
 def key_source(descriptor: dict[str, Any]) -> dict[str, Any]:
@@ -116,17 +111,17 @@ ROWS: dict[str, Row] = {
     "a common name with a control character": ("csrs", csr_body, "subjectName.commonName", "a\x00b", 400, "commonName"),
     "a country of three letters": ("csrs", csr_body, "subjectName.country", "USA", 400, "country"),
     "a name that is no DNS name": (
-        "csrs", csr_body, "subjectAlternativeNames.dnsNames", ["a b"], 400, "subjectAlternativeNames",
+        "csrs", csr_body, "subjectAlternativeNames.dnsNames", ["a b"], 400, "DNS name",
     ),
     "a wildcard in the middle": (
-        "csrs", csr_body, "subjectAlternativeNames.dnsNames", ["a.*.example.com"], 400, "subjectAlternativeNames",
+        "csrs", csr_body, "subjectAlternativeNames.dnsNames", ["a.*.example.com"], 400, "wildcard",
     ),
-    "a relative URI": ("csrs", csr_body, "subjectAlternativeNames.uris", ["/x"], 400, "subjectAlternativeNames"),
+    "a relative URI": ("csrs", csr_body, "subjectAlternativeNames.uris", ["/x"], 400, "URI"),
     "an address that is no e-mail": (
-        "csrs", csr_body, "subjectAlternativeNames.emails", ["example.com"], 400, "subjectAlternativeNames",
+        "csrs", csr_body, "subjectAlternativeNames.emails", ["example.com"], 400, "e-mail",
     ),
     "an address that is no IP": (
-        "csrs", csr_body, "subjectAlternativeNames.ipAddresses", ["256.1.1.1"], 400, "subjectAlternativeNames",
+        "csrs", csr_body, "subjectAlternativeNames.ipAddresses", ["256.1.1.1"], 400, "IP address",
     ),
     "a document signer request with an RSA key": (
         "csrs", ds_csr_body, "subjectKeyDescriptor", hosted("leaf-rsa"), 400, "secp256r1, secp384r1, secp521r1",
@@ -174,7 +169,7 @@ ROWS: dict[str, Row] = {
     ),
     "the name of the issuer itself": (
         "certificate", certificate_body, "certificateData.subjectName",
-        {"commonName": "Example CA", "country": "US"}, 400, "another name than the issuer's",
+        {"commonName": "Example CA", "country": "US"}, 400, "another name than the issuer",
     ),
     "a stored id with a dot": (
         "certificate", certificate_body, "storedCertificateId", "a.b", 400, "storedCertificateId: expected an id",
@@ -245,7 +240,7 @@ ROWS: dict[str, Row] = {
     ),
     "an issuer certificate of another key": (
         "certificate", certificate_body, "issuer.issuerCertificatePEM",
-        outside_certificate(outside_key("ca"), CA_USAGE), 400, "must carry the signing key",
+        outside_certificate(outside_key("ca"), CA_EXTENSIONS), 400, "must carry the signing key",
     ),
     "an issuer certificate that is no certificate": (
         "certificate", certificate_body, "issuer.issuerCertificatePEM", certification_request(), 400, "CERTIFICATE",
@@ -265,7 +260,7 @@ ROWS: dict[str, Row] = {
     # §5 IACA
     "an IACA without a way to reach it": (
         "iso/iacas", iaca_body, "certificateData.issuerAlternativeNameConf", {}, 400,
-        "issuerAlternativeNameConf: expected an email, a uri or both",
+        "issuerAlternativeNameConf",
     ),
     "an IACA without a country": (
         "iso/iacas", iaca_body, "certificateData.country", ..., 400, "missing member certificateData.country",
@@ -301,7 +296,7 @@ ROWS: dict[str, Row] = {
         "missing member certificateData.crlDistributionPointUri",
     ),
     "a document signer of another country than its IACA": (
-        "iso/document-signers", ds_body, "certificateData.country", "UT", 400, "country",
+        "iso/document-signers", ds_body, "certificateData.country", "DE", 400, "country",
     ),
     "a document signer of a state its IACA does not name": (
         "iso/document-signers", ds_body, "certificateData.stateOrProvinceName", "Utah", 400, "stateOrProvinceName",
@@ -323,15 +318,15 @@ ROWS: dict[str, Row] = {
     ),
     "IACA data that contradicts the stored one": (
         "iso/document-signers", ds_body, "iacaSigner.certificateData.commonName", "Example IACB", 400,
-        "what the IACA certificate says",
+        "found 'Example IACB'",
     ),
     "IACA data with another address than the stored one": (
         "iso/document-signers", ds_body, "iacaSigner.certificateData.issuerAlternativeNameConf.uri",
         "https://elsewhere.example", 400, "issuerAlternativeNameConf",
     ),
     "a presented IACA that is a plain CA of another key": (
-        "iso/document-signers", ds_body, "iacaSigner", by_pem(outside_certificate(outside_key("ca"), CA_USAGE)), 400,
-        "IACA",
+        "iso/document-signers", ds_body, "iacaSigner",
+        by_pem(outside_certificate(outside_key("ca"), CA_EXTENSIONS)), 400, "IACA",
     ),
     "a presented IACA that is no PEM": ("iso/document-signers", ds_body, "iacaSigner", by_pem("MIIB"), 400, "PEM"),
 }  # fmt: skip

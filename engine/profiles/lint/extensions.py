@@ -1,6 +1,7 @@
 """Rules for extensions that hold in every profile (RFC 5280 section 4.2)."""
 
 import hashlib
+from functools import lru_cache
 
 from engine.profiles.lint import reading
 from engine.profiles.lint.general_names import fault_of, is_http_uri, names_in
@@ -93,8 +94,11 @@ def constraints_of_issuer(certificate: Reading, issuer: Reading | None) -> str |
 
 def usage_bits(certificate: Reading, issuer: Reading | None) -> str | None:
     value = certificate.value_of(reading.KEY_USAGE)
-    if value is None:
-        return None
+    return None if value is None else _fault_of_bits(value)
+
+
+@lru_cache(maxsize=512)
+def _fault_of_bits(value: bytes) -> str | None:
     bits = read_element(value)
     if bits.tag != 0x03:
         return "KeyUsage must be a BIT STRING, found another type."
@@ -128,8 +132,11 @@ def usage_and_key(certificate: Reading, issuer: Reading | None) -> str | None:
 
 def purposes_form(certificate: Reading, issuer: Reading | None) -> str | None:
     value = certificate.value_of(reading.EXTENDED_KEY_USAGE)
-    if value is None:
-        return None
+    return None if value is None else _fault_of_purposes(value)
+
+
+@lru_cache(maxsize=512)
+def _fault_of_purposes(value: bytes) -> str | None:
     purposes = read_children(read_element(value).content)
     if not purposes or any(purpose.tag != 0x06 for purpose in purposes):
         return "ExtendedKeyUsage must be object identifiers, at least one, found otherwise."
@@ -151,8 +158,11 @@ def alternative_names(certificate: Reading, issuer: Reading | None) -> str | Non
 
 def distribution_points(certificate: Reading, issuer: Reading | None) -> str | None:
     value = certificate.value_of(reading.CRL_DISTRIBUTION_POINTS)
-    if value is None:
-        return None
+    return None if value is None else _fault_of_points(value)
+
+
+@lru_cache(maxsize=512)
+def _fault_of_points(value: bytes) -> str | None:
     points = read_children(read_element(value).content)
     if not points:
         return "CRLDistributionPoints must have at least one point, found none."

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import lru_cache
 
 from engine.profiles.countries import COUNTRY_CODES
 from engine.profiles.lint import fields, reading
@@ -100,6 +101,11 @@ def contact_form(certificate: Reading, issuer: Reading | None) -> str | None:
     value = certificate.value_of(reading.ISSUER_ALTERNATIVE_NAME)
     if value is None:
         return None
+    return _fault_of_contact(value)
+
+
+@lru_cache(maxsize=512)
+def _fault_of_contact(value: bytes) -> str | None:
     names = names_in(value)
     if names and all(name.tag in (EMAIL, URI) and fault_of(name) is None for name in names):
         return None

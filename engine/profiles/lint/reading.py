@@ -126,7 +126,8 @@ def read_tbs_certificate(tbs_certificate: bytes) -> Reading:
         raise MalformedRequest("A validity must be two times, found another shape.")
     found = _read_extensions(extensions)
     by_type = {extension.type: extension for extension in found}
-    is_ca, path_length = _read_basic_constraints(by_type.get(BASIC_CONSTRAINTS))
+    values = {extension.type: extension.value for extension in found}
+    is_ca, path_length = _read_basic_constraints(values.get(BASIC_CONSTRAINTS))
     public_key, key_fault = _read_key(spki.encoding)
     return Reading(
         tbs_certificate=tbs_certificate,
@@ -146,7 +147,7 @@ def read_tbs_certificate(tbs_certificate: bytes) -> Reading:
         by_type=by_type,
         is_ca=is_ca,
         path_length=path_length,
-        key_usage=_read_key_usage(by_type.get(KEY_USAGE)),
+        key_usage=_read_key_usage(values.get(KEY_USAGE)),
     )
 
 
@@ -168,6 +169,8 @@ def _read_name(content: bytes) -> tuple[Attribute, ...]:
     attributes = []
     for rdn in read_children(content):
         members = read_children(rdn.content)
+        if not members:
+            raise MalformedRequest("A RelativeDistinguishedName must have an attribute, found an empty set.")
         for member in members:
             pair = read_children(member.content)
             if rdn.tag != 0x31 or member.tag != 0x30 or len(pair) != 2:
@@ -176,6 +179,7 @@ def _read_name(content: bytes) -> tuple[Attribute, ...]:
     return tuple(attributes)
 
 
+@lru_cache(maxsize=512)
 def attributes_of(name: bytes) -> tuple[Attribute, ...]:
     """The attributes of a whole Name."""
     return _read_name(read_element(name).content)
@@ -195,26 +199,29 @@ def _read_extensions(explicit: Element | None) -> tuple[FoundExtension, ...]:
         else:
             raise MalformedRequest("An Extension must be extnID, critical and extnValue, found another shape.")
     for extension_found in found:
-        check_der(extension_found.value, "An extension value")
+        _check_value(extension_found.value)
     return tuple(found)
 
 
-def _read_basic_constraints(extension: FoundExtension | None) -> tuple[bool, int | None]:
-    members = [] if extension is None else read_children(read_element(extension.value).content)
+# The values of one issuer's certificates are mostly the same, so what was read in one is remembered for the next.
+@lru_cache(maxsize=4096)
+def _check_value(value: bytes) -> None:
+    check_der(value, "An extension value")
+
+
+@lru_cache(maxsize=512)
+def _read_basic_constraints(value: bytes | None) -> tuple[bool, int | None]:
+    members = [] if value is None else read_children(read_element(value).content)
     is_ca = bool(members) and members[0].tag == 0x01 and members[0].content == b"\xff"
     lengths = [int.from_bytes(member.content, "big", signed=True) for member in members if member.tag == 0x02]
     return is_ca, lengths[0] if lengths else None
 
 
-def _read_key_usage(extension: FoundExtension | None) -> frozenset[str]:
-    if extension is None:
-        return frozenset()
-    return _named_bits(read_element(extension.value).content)
-
-
 @lru_cache(maxsize=512)
-def _named_bits(content: bytes) -> frozenset[str]:
-    bits = "".join(f"{octet:08b}" for octet in content[1:])
+def _read_key_usage(value: bytes | None) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    bits = "".join(f"{octet:08b}" for octet in read_element(value).content[1:])
     return frozenset(name for name, bit in zip(KEY_USAGE_BITS, bits, strict=False) if bit == "1")
 
 

@@ -70,6 +70,12 @@ def test_a_string_that_never_ends_is_refused_in_linear_time() -> None:
         load_json_object(b'{"a": ' + b"[]" * 40 + b'"' + b'\\"' * 130_000)
 
 
+def test_line_breaks_inside_a_string_are_taken_as_the_api_documentation_prints_them() -> None:
+    assert load_json_object(b'{"csrPEM": "-----BEGIN\r\nMIIB\n\t-----END"}') == {
+        "csrPEM": "-----BEGIN\r\nMIIB\n\t-----END"
+    }
+
+
 def test_a_surrogate_pair_is_one_character() -> None:
     assert load_json_object(b'{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
 

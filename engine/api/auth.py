@@ -1,0 +1,39 @@
+"""Credentials: an API key presented as `Authorization: Bearer …` (RFC 6750 section 2.1).
+
+The directory compares the SHA-256 of what was presented with what is stored, so no secret is kept and no
+comparison depends on how much of a guess was right.
+"""
+
+import re
+
+from starlette.datastructures import Headers
+
+from engine.api.ports import Credential, Directory
+from engine.errors import CredentialRequired, NotAuthorized
+
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,4096}=*)")
+
+
+def presented_secret(headers: Headers) -> str:
+    """The secret in the one Authorization header. Raises CredentialRequired; the message never quotes the header."""
+    values = headers.getlist("authorization")
+    if len(values) != 1:
+        raise CredentialRequired(f"Expected one 'Authorization: Bearer' header, found {len(values) or 'none'}.")
+    match = _BEARER.fullmatch(values[0].strip())
+    if match is None:
+        raise CredentialRequired("Expected an Authorization header of the form 'Bearer <API key>'.")
+    return match[1]
+
+
+def authenticate(directory: Directory, secret: str) -> Credential:
+    """The credential with that secret. Raises CredentialRequired."""
+    credential = directory.find_credential(secret)
+    if credential is None:
+        raise CredentialRequired("The presented API key is not known.")
+    return credential
+
+
+def check_scope(credential: Credential, path: str) -> None:
+    """Raises NotAuthorized unless the credential may use `path`; asked before anything is looked up there."""
+    if not credential.may_use(path):
+        raise NotAuthorized(f"The presented API key has no right to use {path}.")

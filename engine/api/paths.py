@@ -1,0 +1,28 @@
+"""Ids and the dotted paths made of them (`{organization}.{tenant}.{service}`, or deeper for a child)."""
+
+import re
+
+from engine.errors import MalformedRequest
+
+ID_LIMIT = 256
+_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_PATH = re.compile(r"[A-Za-z0-9_-]{1,256}(?:\.[A-Za-z0-9_-]{1,256}){0,15}")
+
+
+def shown(text: str) -> str:
+    """Text of a caller's as an error message may hold it: quoted, escaped and short."""
+    return ascii(text if len(text) <= 64 else text[:64] + "…")
+
+
+def check_id(text: str) -> None:
+    """Raises MalformedRequest unless `text` is one id: 1 to 256 of `A-Z a-z 0-9 _ -`."""
+    if not _ID.fullmatch(text):
+        raise MalformedRequest(f"Expected an id of 1 to {ID_LIMIT} letters, digits, '_' or '-', found {shown(text)}.")
+
+
+def check_path(text: str) -> None:
+    """Raises MalformedRequest unless `text` is ids joined by dots, at most sixteen of them."""
+    if not _PATH.fullmatch(text):
+        raise MalformedRequest(
+            f"Expected ids of 1 to {ID_LIMIT} letters, digits, '_' or '-' joined by dots, found {shown(text)}."
+        )

@@ -1,0 +1,124 @@
+"""PKCS#11 modules in this process: loaded once, initialised for threads, finalised when the last user has gone.
+
+A loaded library is one thing per process, whoever asks for it, so this file keeps the one register of them.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+from pkcs11._pkcs11 import lib
+from pkcs11.exceptions import PKCS11Error
+
+from engine.errors import ConfigError, TokenBusy, TokenUnavailable
+from engine.token.cryptoki import Cryptoki
+from engine.token.returncodes import CKR_OK, classify_number
+
+_log = logging.getLogger(__name__)
+_EXCLUSIVE_SECONDS = 60.0
+
+
+class _Library(lib):
+    """The binding's entry point without its C_Initialize(NULL), which tells a module that one thread will ever call it:
+    SoftHSM then crashes under two. Cryptoki.initialize has made the call before this is built."""
+
+    def initialize(self) -> None:
+        """Nothing: done already."""
+
+
+class Module:
+    """A loaded and initialised module. Get one from `acquire`, and `release` it."""
+
+    def __init__(self, path: str, initialize_arguments: str | None) -> None:
+        self.path = path
+        self.initialize_arguments = initialize_arguments
+        self.process_id = os.getpid()
+        self.users = 0
+        self.cryptoki = Cryptoki(path)
+        locks = self.cryptoki.initialize(initialize_arguments)
+        self.one_at_a_time: threading.RLock | None = None if locks else threading.RLock()
+        """Held around every use of a module that cannot lock for itself, across all its tokens."""
+        try:
+            self.library: lib = _Library(path)
+        except PKCS11Error as error:
+            self.cryptoki.finalize()
+            raise ConfigError(f"The PKCS#11 module {path} cannot be used: {error}.") from None
+
+    def check_process(self) -> None:
+        """Raises TokenUnavailable in a process that was forked after the module was loaded (PKCS#11 2.40, 6.6.1)."""
+        if os.getpid() != self.process_id:
+            raise TokenUnavailable(
+                f"The PKCS#11 module {self.path} was loaded in process {self.process_id} and cannot be used in its "
+                f"fork {os.getpid()}; open tokens after forking."
+            )
+
+
+_register: dict[str, Module] = {}
+_register_lock = threading.Lock()
+
+
+def acquire(path: str, environment: Mapping[str, str], initialize_arguments: str | None) -> Module:
+    """The module at `path`, loaded if need be with these environment variables set. Every user calls `release` once.
+
+    Raises ConfigError if it is no module, or is loaded already under another environment or with other arguments;
+    TokenUnavailable if it does not start.
+    """
+    path = os.path.realpath(path)
+    with _register_lock:
+        module = _register.get(path)
+        if module is None:
+            os.environ.update(environment)
+            module = _register[path] = Module(path, initialize_arguments)
+        module.check_process()
+        differing = [name for name, value in environment.items() if os.environ.get(name) != value]
+        if differing or module.initialize_arguments != initialize_arguments:
+            what = ", ".join(differing) or "its initialisation arguments"
+            raise ConfigError(f"The PKCS#11 module {path} is in use already with another value of {what}.")
+        module.users += 1
+        return module
+
+
+def release(module: Module) -> None:
+    """Give a module back; the last user finalises it. The caller has no call under way and no session open."""
+    with _register_lock:
+        module.users -= 1
+        if module.users > 0 or module.process_id != os.getpid():
+            return
+        del _register[module.path]
+        code = module.cryptoki.finalize()
+    if code != CKR_OK:
+        _log.warning("The PKCS#11 module %s did not finalise: %s.", module.path, classify_number(code).code)
+
+
+@contextlib.contextmanager
+def exclusive(path: str) -> Iterator[None]:
+    """Hold, against all processes and threads that use the module file at `path`, the right to start or change a token.
+
+    Several processes that initialise, log in or generate keys at once make SoftHSM fail now and then. The lock is on
+    the module's own file, which all of them have and none has to create. Raises TokenBusy after a minute.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"The PKCS#11 module {path} cannot be read: {error.strerror}.") from None
+    try:
+        deadline = time.monotonic() + _EXCLUSIVE_SECONDS
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise TokenBusy(f"Another process has held the PKCS#11 module {path} for {_EXCLUSIVE_SECONDS:.0f} s.")
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,290 @@
+"""The Distinguished Encoding Rules of ITU-T X.690 (section 8 for BER, sections 10 and 11 for what DER adds).
+
+`check_der` is the gate: one pass over the tag-length-value triples of received octets. It knows encodings,
+not schemas. What depends on the schema is checked where the structure is read: DEFAULT values that are
+spelled out, named bit lists with trailing zero bits, the order of an implicitly tagged SET OF, and the DER
+inside the OCTET STRING of an extension. Both together accept nothing that asn1crypto would re-encode to
+other octets. The gate is stricter than asn1crypto where X.509 has no use for the freedom: tag numbers of 31
+and more, universal types that no X.509 structure holds, nesting deeper than 32, invalid UTF-8, times with
+anything but whole or fractional seconds and Z.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from engine.errors import MalformedRequest
+
+BOOLEAN = 0x01
+INTEGER = 0x02
+BIT_STRING = 0x03
+OCTET_STRING = 0x04
+NULL = 0x05
+OBJECT_IDENTIFIER = 0x06
+UTF8_STRING = 0x0C
+PRINTABLE_STRING = 0x13
+TELETEX_STRING = 0x14
+IA5_STRING = 0x16
+UTC_TIME = 0x17
+GENERALIZED_TIME = 0x18
+UNIVERSAL_STRING = 0x1C
+BMP_STRING = 0x1E
+SEQUENCE = 0x30
+SET = 0x31
+
+_MAXIMUM_DEPTH = 32
+_UTC_TIME = re.compile(rb"[0-9]{12}Z")
+_GENERALIZED_TIME = re.compile(rb"[0-9]{14}(\.[0-9]*[1-9])?Z")
+_DOTTED = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,38})){1,63}")
+
+
+class _NotDER(Exception):
+    """Carries the fault and the octet where it was found up to `check_der`, which names the structure."""
+
+    def __init__(self, fault: str, position: int = 0) -> None:
+        super().__init__(fault)
+        self.fault = fault
+        self.position = position
+
+
+class Element(NamedTuple):
+    """One tag-length-value triple: its tag octet, its content octets and its whole encoding."""
+
+    tag: int
+    content: bytes
+    encoding: bytes
+
+
+_new = tuple.__new__
+
+
+def check_der(octets: bytes, what: str) -> None:
+    """Raise MalformedRequest unless `octets` are exactly one DER element.
+
+    `what` names the structure at the start of the sentence, such as "The certification request". Constructed
+    elements are descended into; the content of OCTET STRING and BIT STRING is opaque. The sentence holds a
+    position and never the octets themselves, which may be secret.
+    """
+    try:
+        if not octets:
+            raise _NotDER("there are no octets")
+        end = _check_elements(octets, 0, len(octets), 0, SEQUENCE, True)
+        if end != len(octets):
+            raise _NotDER("octets follow the element", end)
+    except _NotDER as error:
+        raise MalformedRequest(f"{what} must be DER, but {error.fault} at octet {error.position}.") from None
+    except IndexError:
+        raise MalformedRequest(f"{what} must be DER, but it is cut short at octet {len(octets)}.") from None
+
+
+def _check_elements(octets: bytes, position: int, end: int, depth: int, parent: int, single: bool) -> int:
+    """Check the elements from `position` up to `end` (only the first if `single`); return where they stop.
+
+    A header may be read past `end`, but what it announces then ends past `end` too and is refused. Reading
+    past the last octet of all is the caller's IndexError.
+    """
+    previous = b""
+    while position < end:
+        start = position
+        tag = octets[position]
+        length = octets[position + 1]
+        position += 2
+        if length > 127:
+            count = length & 0x7F
+            length = int.from_bytes(octets[position : position + count], "big")
+            if not 0 < count < 5:
+                fault = "an indefinite length" if count == 0 else "a length of more than four octets"
+                raise _NotDER(f"there is {fault}", start)
+            if length < 128 or octets[position] == 0:
+                raise _NotDER("there is a length that is not minimal", start)
+            position += count
+        stop = position + length
+        if stop > end:
+            raise _NotDER("there is an element longer than what holds it", start)
+        if tag & 0x20:
+            if tag & 0x1F == 0x1F or (tag < 0x40 and tag != SEQUENCE and tag != SET):
+                raise _NotDER(f"there is the constructed tag 0x{tag:02x}", start)
+            if depth >= _MAXIMUM_DEPTH:
+                raise _NotDER(f"elements are nested deeper than {_MAXIMUM_DEPTH}", start)
+            _check_elements(octets, position, stop, depth + 1, tag, False)
+        else:
+            rule = _RULES.get(tag)
+            if rule is not None:
+                try:
+                    rule(octets[position:stop])
+                except _NotDER as error:
+                    raise _NotDER(error.fault, start) from None
+            elif tag not in _OPAQUE:
+                raise _NotDER(f"there is the tag 0x{tag:02x}", start)
+        if parent == SET:
+            encoding = octets[start:stop]
+            if encoding < previous:
+                raise _NotDER("there is a SET OF that is not in ascending order", start)
+            previous = encoding
+        position = stop
+        if single:
+            break
+    return position
+
+
+def _check_boolean(content: bytes) -> None:
+    if content not in (b"\x00", b"\xff"):
+        raise _NotDER("there is a BOOLEAN that is neither 00 nor FF")
+
+
+def _check_integer(content: bytes) -> None:
+    if not content:
+        raise _NotDER("there is an INTEGER without octets")
+    if len(content) > 1 and ((content[0] == 0 and content[1] < 0x80) or (content[0] == 0xFF and content[1] >= 0x80)):
+        raise _NotDER("there is an INTEGER that is not minimal")
+
+
+def _check_bit_string(content: bytes) -> None:
+    if not content:
+        raise _NotDER("there is a BIT STRING without octets")
+    unused = content[0]
+    if unused and (unused > 7 or len(content) == 1 or content[-1] & ((1 << unused) - 1)):
+        raise _NotDER("there is a BIT STRING whose unused bits are not zero")
+
+
+def _check_null(content: bytes) -> None:
+    if content:
+        raise _NotDER("there is a NULL with octets")
+
+
+@lru_cache(maxsize=1024)
+def _check_object_identifier(content: bytes) -> None:
+    if not content or content[-1] >= 0x80:
+        raise _NotDER("there is an OBJECT IDENTIFIER that is cut short")
+    previous = 0
+    for octet in content:
+        if octet == 0x80 and previous < 0x80:
+            raise _NotDER("there is an OBJECT IDENTIFIER with an arc that is not minimal")
+        previous = octet
+
+
+def _check_utf8_string(content: bytes) -> None:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _NotDER("there is a UTF8String that is not UTF-8") from None
+
+
+def _check_utc_time(content: bytes) -> None:
+    if not _UTC_TIME.fullmatch(content):
+        raise _NotDER("there is a UTCTime that is not of the form YYMMDDHHMMSSZ")
+
+
+def _check_generalized_time(content: bytes) -> None:
+    if not _GENERALIZED_TIME.fullmatch(content):
+        raise _NotDER("there is a GeneralizedTime that is not of the form YYYYMMDDHHMMSSZ")
+
+
+def _check_universal_string(content: bytes) -> None:
+    if len(content) % 4:
+        raise _NotDER("there is a UniversalString that is not a multiple of four octets")
+
+
+def _check_bmp_string(content: bytes) -> None:
+    if len(content) % 2:
+        raise _NotDER("there is a BMPString that is not a multiple of two octets")
+
+
+_RULES: dict[int, Callable[[bytes], None]] = {
+    BOOLEAN: _check_boolean,
+    INTEGER: _check_integer,
+    BIT_STRING: _check_bit_string,
+    NULL: _check_null,
+    OBJECT_IDENTIFIER: _check_object_identifier,
+    0x0A: _check_integer,  # ENUMERATED, X.690 section 8.4
+    UTF8_STRING: _check_utf8_string,
+    UTC_TIME: _check_utc_time,
+    GENERALIZED_TIME: _check_generalized_time,
+    UNIVERSAL_STRING: _check_universal_string,
+    BMP_STRING: _check_bmp_string,
+}
+
+# Primitive elements whose content any octets may be: OCTET STRING, the one-octet character strings, and the
+# application, context and private classes, where the schema knows the type. Tag numbers of 31 are left out.
+_OPAQUE = frozenset(
+    {OCTET_STRING, PRINTABLE_STRING, TELETEX_STRING, IA5_STRING, 0x12, 0x1A, 0x1B}
+    | {octet for base in (0x40, 0x80, 0xC0) for octet in range(base, base + 0x1F)}
+)
+
+
+def read_element(octets: bytes) -> Element:
+    """Return the one element that `octets` are; they must have passed `check_der`."""
+    (element,) = read_children(octets)
+    return element
+
+
+def read_children(content: bytes) -> list[Element]:
+    """Return the elements that `content` consists of, such as the content of a constructed element.
+
+    It must be a part of what has passed `check_der`: lengths are believed here.
+    """
+    children = []
+    position = 0
+    end = len(content)
+    while position < end:
+        length = content[position + 1]
+        start = position + 2
+        if length > 127:
+            start += length & 0x7F
+            length = int.from_bytes(content[position + 2 : start], "big")
+        stop = start + length
+        # What Element() does, without the call of a Python function for each element of a request.
+        children.append(_new(Element, (content[position], content[start:stop], content[position:stop])))
+        position = stop
+    return children
+
+
+def encode_tlv(tag: int, *contents: bytes) -> bytes:
+    """Return the element with this tag octet and the joined contents, its length in the minimal form."""
+    content = b"".join(contents)
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    if length < 0x100:
+        return bytes((tag, 0x81, length)) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + content
+
+
+def encode_integer(value: int) -> bytes:
+    """Return `value` as INTEGER in the least number of octets (X.690 section 8.3)."""
+    length = ((value if value >= 0 else ~value).bit_length() >> 3) + 1
+    return encode_tlv(INTEGER, value.to_bytes(length, "big", signed=True))
+
+
+@lru_cache(maxsize=1024)
+def encode_object_identifier(dotted: str) -> bytes:
+    """Return a dotted object identifier as OBJECT IDENTIFIER; MalformedRequest if it is not one."""
+    if not _DOTTED.fullmatch(dotted):
+        raise MalformedRequest(f"An object identifier must be dotted decimal, found {dotted[:80]!r}.")
+    first, second, *rest = (int(arc) for arc in dotted.split("."))
+    if first < 2 and second > 39:
+        raise MalformedRequest(f"The second arc of an object identifier under {first} ends at 39, found {second}.")
+    return encode_tlv(OBJECT_IDENTIFIER, *map(_encode_arc, (40 * first + second, *rest)))
+
+
+def _encode_arc(arc: int) -> bytes:
+    octets = [arc & 0x7F]
+    while arc := arc >> 7:
+        octets.append(0x80 | (arc & 0x7F))
+    return bytes(reversed(octets))
+
+
+@lru_cache(maxsize=1024)
+def load_object_identifier(content: bytes) -> str:
+    """Return the dotted form of the content of an OBJECT IDENTIFIER that has passed `check_der`."""
+    arcs = []
+    arc = 0
+    for octet in content:
+        arc = arc << 7 | octet & 0x7F
+        if octet < 0x80:
+            arcs.append(arc)
+            arc = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
