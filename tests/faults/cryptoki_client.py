@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_char, c_ubyte, c_ulong, c_void_p
+from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_ubyte, c_ulong, c_void_p
 
 UNAVAILABLE = c_ulong(-1).value
 CKA = {"class": 0x0, "label": 0x3, "id": 0x102, "ec_params": 0x180, "ec_point": 0x181}
@@ -25,7 +25,7 @@ PIN = b"1234"
 
 
 class Attribute(Structure):
-    _fields_ = (("type", c_ulong), ("value", c_void_p), ("length", c_ulong))
+    _fields_ = (("type", c_ulong), ("value", c_char_p), ("length", c_ulong))
 
 
 class Mechanism(Structure):
@@ -62,17 +62,14 @@ class Refused(Exception):
 
 
 def template(attributes: Sequence[tuple[int, bytes]]) -> ctypes.Array[Attribute]:
-    packed = (Attribute * len(attributes))()
-    for place, (kind, value) in zip(packed, attributes, strict=True):
-        buffer = ctypes.create_string_buffer(value, len(value))
-        place.type, place.length, place.value = kind, len(value), ctypes.addressof(buffer)
-        packed._objects[f"keep {kind}"] = buffer  # the array must outlive no value it points at
-    return packed
+    """The attributes as a CK_ATTRIBUTE array, which keeps the octets it points at."""
+    return (Attribute * len(attributes))(*(Attribute(kind, value, len(value)) for kind, value in attributes))
 
 
 class Client:
     def __init__(self, module: str) -> None:
         self.library = ctypes.CDLL(module)
+        self.outcome: list[str] = []
 
     def _ask(self, function: str, *arguments: object) -> None:
         answer = self._answer(function, *arguments)
@@ -145,19 +142,9 @@ class Client:
         public = template([*named, (CKA["ec_params"], SECP256R1), (0x10A, YES)])
         private = template([*named, (0x2, YES), (0x103, YES), (0x162, NO), (0x108, YES)])
         keys = c_ulong(), c_ulong()
+        templates = public, len(public), private, len(private)
         mechanism = Mechanism(CKM_EC_KEY_PAIR_GEN)
-        sizes = len(public), len(private)
-        self._ask(
-            "C_GenerateKeyPair",
-            session,
-            byref(mechanism),
-            public,
-            sizes[0],
-            private,
-            sizes[1],
-            byref(keys[0]),
-            byref(keys[1]),
-        )
+        self._ask("C_GenerateKeyPair", session, byref(mechanism), *templates, byref(keys[0]), byref(keys[1]))
 
     def find(self, session: int, object_class: int, label: str) -> list[int]:
         wanted = template([(CKA["class"], bytes(c_ulong(object_class))), (CKA["label"], label.encode())])
@@ -169,11 +156,12 @@ class Client:
 
     def attributes(self, session: int, key: int, names: list[str], rooms: list[int | None]) -> dict[str, object]:
         """The answer, and each attribute's length and value, read into so much room (None: only the length)."""
-        asked = (Attribute * len(names))()
         buffers = [None if room is None else ctypes.create_string_buffer(room) for room in rooms]
+        asked = (Attribute * len(names))()
         for place, name, buffer in zip(asked, names, buffers, strict=True):
-            place.type, place.length = CKA[name], 0 if buffer is None else len(buffer)
-            place.value = None if buffer is None else ctypes.addressof(buffer)
+            place.type = CKA[name]
+            if buffer is not None:
+                place.value, place.length = ctypes.addressof(buffer), len(buffer)
         answer = self._answer("C_GetAttributeValue", session, key, asked, len(asked))
         lengths = [-1 if place.length == UNAVAILABLE else place.length for place in asked]
         values = [
@@ -210,16 +198,16 @@ class Client:
             thread.join()
         return done
 
-    def finalize_while_signing(self, session: int, key: int, digest: str) -> str:
-        """Finalise once a C_Sign of another thread is in the module; what that thread got."""
-        done: list[str] = []
-        thread = threading.Thread(target=lambda: done.extend(self.sign_at_once([session], key, digest)))
-        thread.start()
-        hanging = memoryview(bytearray(0))
-        self._wait_for_hanging_sign()
-        self.finalize()
-        thread.join()
-        return done[0]
+    def begin_signing(self, session: int, key: int, digest: str) -> None:
+        """Sign in a thread, so that the next line can come meanwhile."""
+        self.background = threading.Thread(
+            target=lambda: self.outcome.extend(self.sign_at_once([session], key, digest)), daemon=True
+        )
+        self.background.start()
+
+    def end_signing(self) -> str:
+        self.background.join()
+        return self.outcome.pop()
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ at the next call; counters outlive the process, also one that was killed.
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 import subprocess
 import tempfile
@@ -26,20 +25,19 @@ PACKAGES = "gcc libc6-dev libp11-kit-dev"
 FOREVER = 2**64 - 1
 ANY = "any function"
 
-FUNCTIONS = tuple(  # CK_FUNCTION_LIST 2.40, in its order: the place is the function's number
-    f"C_{name}"
-    for name in (
-        "Initialize Finalize GetInfo GetFunctionList GetSlotList GetSlotInfo GetTokenInfo GetMechanismList "
-        "GetMechanismInfo InitToken InitPIN SetPIN OpenSession CloseSession CloseAllSessions GetSessionInfo "
-        "GetOperationState SetOperationState Login Logout CreateObject CopyObject DestroyObject GetObjectSize "
-        "GetAttributeValue SetAttributeValue FindObjectsInit FindObjects FindObjectsFinal EncryptInit Encrypt "
-        "EncryptUpdate EncryptFinal DecryptInit Decrypt DecryptUpdate DecryptFinal DigestInit Digest DigestUpdate "
-        "DigestKey DigestFinal SignInit Sign SignUpdate SignFinal SignRecoverInit SignRecover VerifyInit Verify "
-        "VerifyUpdate VerifyFinal VerifyRecoverInit VerifyRecover DigestEncryptUpdate DecryptDigestUpdate "
-        "SignEncryptUpdate DecryptVerifyUpdate GenerateKey GenerateKeyPair WrapKey UnwrapKey DeriveKey SeedRandom "
-        "GenerateRandom GetFunctionStatus CancelFunction WaitForSlotEvent"
-    ).split()
-)
+# CK_FUNCTION_LIST 2.40, in its order: the place is the function's number.
+_NAMES = """
+    Initialize Finalize GetInfo GetFunctionList GetSlotList GetSlotInfo GetTokenInfo GetMechanismList
+    GetMechanismInfo InitToken InitPIN SetPIN OpenSession CloseSession CloseAllSessions GetSessionInfo
+    GetOperationState SetOperationState Login Logout CreateObject CopyObject DestroyObject GetObjectSize
+    GetAttributeValue SetAttributeValue FindObjectsInit FindObjects FindObjectsFinal EncryptInit Encrypt
+    EncryptUpdate EncryptFinal DecryptInit Decrypt DecryptUpdate DecryptFinal DigestInit Digest DigestUpdate
+    DigestKey DigestFinal SignInit Sign SignUpdate SignFinal SignRecoverInit SignRecover VerifyInit Verify
+    VerifyUpdate VerifyFinal VerifyRecoverInit VerifyRecover DigestEncryptUpdate DecryptDigestUpdate
+    SignEncryptUpdate DecryptVerifyUpdate GenerateKey GenerateKeyPair WrapKey UnwrapKey DeriveKey SeedRandom
+    GenerateRandom GetFunctionStatus CancelFunction WaitForSlotEvent
+"""
+FUNCTIONS = tuple(f"C_{name}" for name in _NAMES.split())
 
 # The words of struct control in module/control.h, in its order.
 _MAGIC = 0x31594C5455414631
@@ -143,8 +141,9 @@ def build_module(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fresh = Path(scratch) / module.name
-        flags = "-std=gnu11 -O2 -g -fPIC -shared -pthread -Wall -Wextra -Werror -Wl,-Bsymbolic".split()
-        command = [compiler, *flags, f"-I{HEADERS}", "-o", str(fresh), str(SOURCES / "faulty.c"), "-ldl"]
+        flags = ("-std=gnu11", "-O2", "-g", "-fPIC", "-shared", "-pthread", "-Wl,-Bsymbolic")
+        warnings = ("-Wall", "-Wextra", "-Werror")
+        command = [compiler, *flags, *warnings, f"-I{HEADERS}", "-o", str(fresh), str(SOURCES / "faulty.c"), "-ldl"]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
             raise FaultyModuleUnavailable(f"gcc refused the fault-injecting module:\n{run.stderr}")
@@ -191,7 +190,7 @@ class Rule:
         return not self._words[self._at + _RULE.index("remaining")]
 
     def clear(self) -> None:
-        """End this rule; what it did stays readable until the next ``fail``."""
+        """End this rule; what it did stays readable until 15 further rules were made."""
         self._words[self._at + _RULE.index("remaining")] = 0
 
 
@@ -207,7 +206,8 @@ class FaultyModule:
             self._map = mmap.mmap(file.fileno(), _WORDS * 8)
         # Words written through a cast memoryview are written whole, which struct.pack_into("<Q") does not promise.
         self._words = memoryview(self._map).cast("Q")
-        self._set(size=_WORDS * 8, epoch=0)
+        self._next_rule = 0
+        self._set(size=_WORDS * 8)
         self.clear()
         self._set(magic=_MAGIC)
 
@@ -238,8 +238,9 @@ class FaultyModule:
         ``after`` lets the token do its work first, so that only its answer is lost. C_Sign calls that only ask for
         the length are not counted and not failed.
         """
-        for place in range(_RULES):
-            at = _RULES_AT + place * len(_RULE)
+        for _ in range(_RULES):
+            at = _RULES_AT + self._next_rule * len(_RULE)
+            self._next_rule = (self._next_rule + 1) % _RULES  # in turn: an ended rule stays readable for long
             rule = Rule(self._words, at)
             if rule.used_up:
                 number = FOREVER if function == ANY else FUNCTIONS.index(function)
@@ -280,15 +281,15 @@ class FaultyModule:
         self._set(corrupt_remaining=_times(times))
 
     def move_slots(self, offset: int, *, answer: int = Ckr.SESSION_HANDLE_INVALID) -> None:
-        """Present every slot id ``offset`` higher than the real one: old ids are invalid, old sessions and the login gone.
+        """Present every slot id ``offset`` higher than the real one, as a token put into another reader.
 
-        Old sessions answer ``answer``.
+        Old ids answer CKR_SLOT_ID_INVALID, old sessions ``answer``; the login is lost.
         """
         self._set(dead_session_answer=answer, slot_offset=offset)
         self._set(epoch=self._get("epoch") + 1)
 
     def remove_token(self) -> None:
-        """Pull the token: CKR_TOKEN_NOT_PRESENT for slots, CKR_DEVICE_REMOVED for sessions, which end, and the login."""
+        """Pull the token: CKR_TOKEN_NOT_PRESENT from its slot, CKR_DEVICE_REMOVED from its sessions, the login lost."""
         self._set(token_absent=1)
         self._set(epoch=self._get("epoch") + 1)
 
@@ -380,5 +381,5 @@ def _alive(pid: int) -> bool:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state = file.read().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return pid == os.getpid()
+        return False
     return state not in "ZX"
