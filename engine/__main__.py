@@ -4,6 +4,7 @@
     signing-engine trial  --data DIR [--once]     init, serve, and walk the main workflow against the server
     signing-engine serve  --config FILE           serve the JSON API
     signing-engine check  --config FILE           open everything, print what would be served, and stop
+    signing-engine worker                         what serve starts; not for people
     signing-engine keys generate|adopt|list       bind key paths to keys on a token
     signing-engine credentials create             make an API key
 
@@ -11,16 +12,21 @@ Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2:
 """
 
 import argparse
+import logging
+import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.app import Engine, open_engine
+from engine.app import open_engine
+from engine.config import EngineConfig, load_config
 from engine.directory.credentials import create_api_key
 from engine.errors import ConfigError, EngineError
 from engine.quickstart import create
-from engine.server import base_url, open_socket, serve, serving
+from engine.server import base_url, end_with_parent, open_socket, serve
+from engine.supervisor import REPLACE_ME, Supervisor, supervised
 from engine.workflow import walk
 
 
@@ -52,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the JSON API")
     check = commands.add_parser("check", help="open everything, print what would be served, and stop")
     serve.set_defaults(command=_serve)
+    worker = commands.add_parser("worker")
+    worker.add_argument("--config", type=Path, required=True)
+    worker.add_argument("--socket", type=int, required=True)
+    worker.add_argument("--ready", type=int, required=True)
+    worker.add_argument("--replacement", action="store_true")
+    worker.set_defaults(command=_worker)
     check.set_defaults(command=_check)
     for one in (trial, serve):
         one.add_argument("--host", help="instead of server.host")
@@ -93,36 +105,57 @@ def _init(options: argparse.Namespace) -> int:
     return 0
 
 
-def _open(config: Path) -> Engine:
-    engine = open_engine(config)
+def _serve(options: argparse.Namespace) -> int:
+    with _listen(load_config(options.config), options) as listener:
+        with supervised(options.config, listener) as (supervisor, over):
+            if _wait_until_ready(supervisor, over):
+                _say(f"Serving on {base_url(listener)}")
+            over.wait()
+        return 0 if supervisor.ready.is_set() else 1
+
+
+def _trial(options: argparse.Namespace) -> int:
+    config = create(options.data)
+    with _listen(load_config(config), options) as listener, supervised(config, listener) as (supervisor, over):
+        if not _wait_until_ready(supervisor, over):
+            return 1
+        key_file = config.parent / "api-key"
+        walk(base_url(listener), key_file.read_text(encoding="utf-8").strip(), sys.stdout, api_key_file=key_file)
+        if not options.once:
+            _say(f"Serving on {base_url(listener)}; stop with Ctrl-C.")
+            over.wait()
+    return 0
+
+
+def _wait_until_ready(supervisor: Supervisor, over: threading.Event) -> bool:
+    while not over.wait(0.05):
+        if supervisor.ready.is_set():
+            return True
+    return supervisor.ready.is_set()
+
+
+def _worker(options: argparse.Namespace) -> int:
+    end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    engine = open_engine(options.config)
     for intent in engine.dangling:
         _say(
             f"A signature of an earlier run has an unknown outcome: intent {intent.intent_id}, "
             f"serial {intent.serial_number}, key {intent.signing_key}. Its serial stays used."
         )
-    return engine
+    listener = socket.socket(fileno=options.socket)
+    code = serve(engine, listener, options.ready)
+    if code == REPLACE_ME:
+        engine.store.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    engine.close()
+    return code
 
 
-def _serve(options: argparse.Namespace) -> int:
-    with _open(options.config) as engine, _listen(engine, options) as listener:
-        _say(f"Serving on {base_url(listener)}")
-        serve(engine, listener)
-    return 0
-
-
-def _trial(options: argparse.Namespace) -> int:
-    config = create(options.data)
-    with _open(config) as engine, _listen(engine, options) as listener, serving(engine, listener) as stopped:
-        key_file = config.parent / "api-key"
-        walk(base_url(listener), key_file.read_text(encoding="utf-8").strip(), sys.stdout, api_key_file=key_file)
-        if not options.once:
-            _say(f"Serving on {base_url(listener)}; stop with Ctrl-C.")
-            stopped.wait()
-    return 0
-
-
-def _listen(engine: Engine, options: argparse.Namespace) -> socket.socket:
-    server = engine.config.server
+def _listen(config: EngineConfig, options: argparse.Namespace) -> socket.socket:
+    server = config.server
     return open_socket(options.host or server.host, server.port if options.port is None else options.port)
 
 

@@ -64,7 +64,7 @@ def open_engine(config_path: Path) -> Engine:
         for name, token_config in config.tokens.items():
             tokens[name] = Token.open(_token_settings(name, token_config))
             opening.callback(tokens[name].close)
-        threads = Threads(config.server.threads, config.server.queue)
+        threads = Threads(config.server.threads, config.server.queue, config.server.request_seconds)
         opening.callback(threads.close)
         directory = _build_directory(config, store, tokens, threads)
         return Engine(

@@ -63,6 +63,8 @@ class ServerConfig:
     """Threads that walk the issuing corridor; about as many as a token has sessions."""
     queue: Annotated[int, Field(ge=1, le=100_000)] = 512
     """Requests that may wait for a thread; one more is answered 503."""
+    request_seconds: Annotated[float, Field(gt=0, le=600)] = 15.0
+    """How long a request may take; after that it is answered 503, whatever the token does."""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -37,6 +37,7 @@ host = "127.0.0.1"      # address to listen on
 port = 8080
 threads = 8             # requests worked on at once; about as many as a token has sessions
 queue = 512             # requests that may wait for a thread; one more is answered 503
+request-seconds = 15.0  # how long a request may take before it is answered 503, whatever the token does
 
 [store]
 url = "sqlite:///engine.db"
@@ -86,7 +87,7 @@ def create(folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(
-                f"The data folder {folder} cannot be written by this user; start as its owner or name another by --data."
+                f"The data folder {folder} cannot be written by this user; start as its owner or name another: --data."
             )
         _create_token(folder / "softhsm")
         if not config_path.exists():

@@ -1,20 +1,23 @@
-"""The HTTP server around the ASGI application: one process, one event loop, the engine's threads behind it."""
+"""The worker process: the ASGI application on a listening socket, one event loop, the engine's threads behind it."""
 
+import ctypes
 import errno
+import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import uvicorn
 
 from engine.app import Engine
 from engine.errors import ConfigError
+from engine.supervisor import REPLACE_ME, say_ready
 
 BACKLOG = 1024
 GRACE_SECONDS = 15
-"""How long a stopping server waits for requests under way."""
+"""How long a stopping worker waits for requests under way."""
+_WATCH_SECONDS = 0.25
+_PR_SET_PDEATHSIG = 1
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -37,33 +40,22 @@ def base_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(engine: Engine, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way."""
-    _server(engine).run(sockets=[listener])
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its supervisor dies, however that dies (Linux prctl(2)).
+
+    Otherwise a killed supervisor would leave a worker that holds the database and the token.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(1)
 
 
-@contextmanager
-def serving(engine: Engine, listener: socket.socket) -> Iterator[threading.Event]:
-    """Serve in a thread for the length of the block; the event is set when SIGINT or SIGTERM came."""
-    server = _server(engine)
-    stopped = threading.Event()
-    previous = {
-        number: signal.signal(number, lambda _number, _frame: stopped.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
-    thread.start()
-    try:
-        yield stopped
-    finally:
-        server.should_exit = True
-        thread.join()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int:
+    """Serve until SIGTERM, or until a call into a token hangs; returns the worker's exit code.
 
-
-def _server(engine: Engine) -> uvicorn.Server:
-    return uvicorn.Server(
+    After REPLACE_ME the process must be left by `os._exit`: a thread is still inside the module.
+    """
+    server = uvicorn.Server(
         uvicorn.Config(
             engine.application,
             http="httptools",
@@ -75,3 +67,23 @@ def _server(engine: Engine) -> uvicorn.Server:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
+    # uvicorn stops at either signal, restores these and raises the signal again; closing still lies ahead then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    hung = threading.Event()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_WATCH_SECONDS):
+            if any(token.state() == "not answering" for token in engine.tokens.values()):
+                hung.set()
+                server.should_exit = True
+                return
+
+    watcher = threading.Thread(target=watch, name="watch", daemon=True)
+    watcher.start()
+    say_ready(ready_descriptor)
+    server.run(sockets=[listener])
+    over.set()
+    watcher.join()
+    return REPLACE_ME if hung.is_set() else 0

@@ -10,7 +10,7 @@ from engine.directory.credentials import Credential, find_credential
 from engine.directory.kms import Kms
 from engine.directory.x509_service import X509Service
 from engine.directory.x509_store import X509Store
-from engine.errors import NotFound, TokenBusy
+from engine.errors import NotFound, TokenBusy, TokenUnavailable
 from engine.store import Store
 from engine.token import Token
 
@@ -20,20 +20,27 @@ T = TypeVar("T")
 class Threads:
     """The engine's own threads, with a bounded queue: a slow token must not hold the event loop or hoard requests."""
 
-    def __init__(self, threads: int, queue: int) -> None:
+    def __init__(self, threads: int, queue: int, seconds: float) -> None:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="corridor")
         self._limit = threads + queue
+        self._seconds = seconds
         self._waiting = 0
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Run `function` in a thread. TokenBusy if too many wait already. Call from the event loop only."""
+        """Run `function` in a thread. Call from the event loop only.
+
+        Raises TokenBusy if too many wait already, TokenUnavailable if it takes longer than a request may. It is not
+        cut off then: a signature that is under way is still recorded.
+        """
         if self._waiting >= self._limit:
             raise TokenBusy(f"{self._waiting} requests wait for the token already; try again later.")
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, function)
         future.add_done_callback(self._done)
-        # A caller that goes away must not stop a signature that is under way from being recorded.
-        return await asyncio.shield(future)
+        done, _ = await asyncio.wait({future}, timeout=self._seconds)
+        if not done:
+            raise TokenUnavailable(f"The token did not answer within {self._seconds:g} seconds; try again later.")
+        return future.result()
 
     def _done(self, future: "asyncio.Future[T]") -> None:
         self._waiting -= 1

@@ -7,6 +7,7 @@ its own view of which intents are left over from a crash.
 
 import fcntl
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ from engine.store.writer import Answer, Explain, GroupWriter, Work
 
 _BUSY_MILLISECONDS = 5000
 _READERS = 16
+_LOCK_SECONDS = 2.0
+"""A process that was just killed holds its locks until the kernel has taken it down."""
 
 
 class Database:
@@ -105,14 +108,26 @@ def _lock(path: Path) -> int:
         lock_file = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"The lock file {lock_path} cannot be opened: {error.strerror}.") from error
+    deadline = time.monotonic() + _LOCK_SECONDS
     try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while not _try_lock(lock_file, last=time.monotonic() > deadline):
+            time.sleep(0.05)
     except OSError as error:
         os.close(lock_file)
         if isinstance(error, BlockingIOError):
             raise ConfigError(f"Another engine uses the database {path}: it holds {lock_path}.") from error
         raise ConfigError(f"The lock file {lock_path} cannot be locked: {error.strerror}.") from error
     return lock_file
+
+
+def _try_lock(lock_file: int, *, last: bool) -> bool:
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if last:
+            raise
+        return False
+    return True
 
 
 def _create_file(path: Path) -> None:

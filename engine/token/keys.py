@@ -77,19 +77,8 @@ class SigningKey:
     family: str
     signature_length: int
 
-    def sign(self, mechanism: SignatureMechanism, prepared: bytes) -> bytes:
-        """C_SignInit and C_Sign. ECDSA: r and s, each padded to the field's width. Raises the binding's errors."""
-        signature = self.private_key.sign(prepared, mechanism=mechanism.mechanism, mechanism_param=mechanism.parameter)
-        if len(signature) == self.signature_length:
-            return signature
-        return self._padded(signature)
-
-    def check_family(self, mechanism: SignatureMechanism, algorithm: str) -> None:
-        """Raises UnsupportedRequest if the algorithm is for keys of another type."""
-        if self.family != mechanism.family:
-            raise UnsupportedRequest(f"The algorithm {algorithm} is for {mechanism.family} keys, found {self.family}.")
-
-    def _padded(self, signature: bytes) -> bytes:
+    def pad_signature(self, signature: bytes) -> bytes:
+        """r and s, padded to the field's width, from a token that shortens them. Raises SigningFailed."""
         half, odd = divmod(len(signature), 2)
         width = self.signature_length // 2
         if self.family != "EC" or odd or not 0 < half < width:

@@ -7,6 +7,7 @@ closed by the thread that holds it or while nobody does, since closing a session
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,8 +28,8 @@ class PooledSession:
     generation: int
     keys: dict[tuple[str, bytes, str], SigningKey] = field(default_factory=dict)
     """By label, id and pinned SHA-256 of the SubjectPublicKeyInfo."""
-    since: float = 0.0
-    """When it was taken, on the monotonic clock."""
+    since: float | None = None
+    """When it was taken, on the monotonic clock; None while it is idle."""
 
 
 class SessionPool:
@@ -46,16 +47,17 @@ class SessionPool:
         self._limit = limit
         self._wait_seconds = wait_seconds
         self._one_at_a_time = one_at_a_time
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        # Popped and appended without the lock, which an interpreter's deque allows; what waits or counts holds it.
+        self._idle: deque[PooledSession] = deque()
+        self._changed = threading.Condition(threading.Lock())
         self._waiting = 0
-        self._idle: list[PooledSession] = []
-        self._taken: set[PooledSession] = set()
+        self._sessions: set[PooledSession] = set()
+        """All that are open, idle or taken."""
         self._opening = 0
         self._generation = 0
         self._closed = False
 
-    def take(self, *, fresh: bool = False) -> PooledSession:
+    def take(self, fresh: bool = False) -> PooledSession:
         """A session for this thread, to be handed to `give_back` or `drop`; with `fresh`, one opened just now.
 
         Raises TokenBusy when none comes free in time, TokenUnavailable when the pool is closed, and the binding's
@@ -64,23 +66,29 @@ class SessionPool:
         one_at_a_time = self._one_at_a_time
         if one_at_a_time is not None and not one_at_a_time.acquire(timeout=self._wait_seconds):
             raise self._busy()
-        # The way of nearly every call; the rest of this class is for when there is no idle session.
-        with self._lock:
-            if self._idle and not fresh and not self._closed:
-                return self._lend(self._idle.pop())
         try:
-            return self._take_or_open(fresh, time.monotonic() + self._wait_seconds)
-        except BaseException:
-            if one_at_a_time is not None:
-                one_at_a_time.release()
-            raise
+            pooled = None if fresh else self._idle.pop()
+        except IndexError:
+            pooled = None
+        if pooled is None:
+            try:
+                pooled = self._wait_or_open(fresh)
+            except BaseException:
+                if one_at_a_time is not None:
+                    one_at_a_time.release()
+                raise
+        if pooled.generation != self._generation:
+            pooled.generation = self._generation
+            pooled.keys.clear()
+        pooled.since = time.monotonic()
+        return pooled
 
     def give_back(self, pooled: PooledSession) -> None:
         """Return a session on which every call has ended cleanly."""
-        with self._lock:
-            self._taken.discard(pooled)
-            self._idle.append(pooled)
-            if self._waiting:
+        pooled.since = None
+        self._idle.append(pooled)
+        if self._waiting:  # who waits has said so before looking, so that nobody is missed
+            with self._changed:
                 self._changed.notify()
         if self._one_at_a_time is not None:
             self._one_at_a_time.release()
@@ -88,40 +96,56 @@ class SessionPool:
     def drop(self, pooled: PooledSession) -> None:
         """Close a session that cannot be trusted any more; the token destroys its session objects with it."""
         close_session(pooled.session)
-        with self._lock:
-            self._taken.discard(pooled)
+        with self._changed:
+            self._sessions.discard(pooled)
             self._changed.notify()
         if self._one_at_a_time is not None:
             self._one_at_a_time.release()
 
     def forget_keys(self) -> None:
         """Every session finds its keys again at its next use: a token may give a destroyed key's handle to another."""
-        with self._lock:
+        with self._changed:
             self._generation += 1
 
     def longest_call(self) -> float:
         """For how many seconds the session that was taken first has been in use; 0 if none is."""
         now = time.monotonic()
-        with self._lock:
-            return max((now - pooled.since for pooled in self._taken), default=0.0)
+        with self._changed:
+            taken = [pooled.since for pooled in self._sessions]
+        return max((now - since for since in taken if since is not None), default=0.0)
 
     def close(self, seconds: float) -> bool:
         """Hand out no more, wait for those in use, close all. False if some were still in use after `seconds`."""
         deadline = time.monotonic() + seconds
-        with self._lock:
+        idle: list[PooledSession] = []
+        with self._changed:
             self._closed = True
             self._changed.notify_all()
-            while (self._taken or self._opening) and self._wait(deadline):
-                pass
-            idle, self._idle = self._idle, []
-            drained = not self._taken and not self._opening
+            self._waiting += 1
+            while True:
+                while (pooled := self._pop_idle()) is not None:
+                    idle.append(pooled)
+                in_use = len(self._sessions) + self._opening - len(idle)
+                remaining = deadline - time.monotonic()
+                if not in_use or remaining <= 0:
+                    break
+                self._changed.wait(remaining)
+            self._waiting -= 1
+            self._sessions.difference_update(idle)
         for pooled in idle:
             close_session(pooled.session)
-        return drained
+        return not in_use
 
-    def _take_or_open(self, fresh: bool, deadline: float) -> PooledSession:
+    def _pop_idle(self) -> PooledSession | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _wait_or_open(self, fresh: bool) -> PooledSession:
+        deadline = time.monotonic() + self._wait_seconds
         while True:
-            idle = self._take_idle_or_reserve(fresh, deadline)
+            idle = self._idle_or_reserved(fresh, deadline)
             if idle is not None and not fresh:
                 return idle
             if idle is not None:
@@ -130,21 +154,31 @@ class SessionPool:
             if opened is not None:
                 return opened
 
-    def _take_idle_or_reserve(self, fresh: bool, deadline: float) -> PooledSession | None:
+    def _idle_or_reserved(self, fresh: bool, deadline: float) -> PooledSession | None:
         """An idle session, or None: the right to open one. If `fresh`, always that right, for which an idle session
         may have to go: it is returned to be closed."""
-        with self._lock:
-            while True:
-                if self._closed:
-                    raise TokenUnavailable("The token is being closed; no more sessions are opened on it.")
-                room = len(self._idle) + len(self._taken) + self._opening < self._limit
-                if self._idle and not fresh:
-                    return self._lend(self._idle.pop())
-                if room or self._idle:
-                    self._opening += 1
-                    return None if room else self._idle.pop()
-                if not self._wait(deadline):
-                    raise self._busy()
+        with self._changed:
+            self._waiting += 1
+            try:
+                while True:
+                    if self._closed:
+                        raise TokenUnavailable("The token is closed; no more sessions are opened on it.")
+                    room = len(self._sessions) + self._opening < self._limit
+                    idle = None if fresh and room else self._pop_idle()
+                    if idle is not None and fresh:
+                        self._sessions.discard(idle)
+                        self._opening += 1
+                    if idle is not None:
+                        return idle
+                    if room:
+                        self._opening += 1
+                        return None
+                    remaining = deadline - time.monotonic()
+                    if remaining <= 0:
+                        raise self._busy()
+                    self._changed.wait(remaining)
+            finally:
+                self._waiting -= 1
 
     def _open_reserved(self, deadline: float) -> PooledSession | None:
         """Open the session that was reserved; None if the token has no more and one in use must be waited for."""
@@ -153,39 +187,20 @@ class SessionPool:
         try:
             opened = PooledSession(self._open_session(), generation)
         except SessionCount:
-            with self._lock:
-                others = len(self._idle) + len(self._taken) + self._opening - 1
+            with self._changed:
+                others = len(self._sessions) + self._opening - 1
                 if others == 0 or time.monotonic() > deadline:
                     raise
                 self._limit = others
             _log.warning("The token gave no session beyond %d; no more are tried.", others)
         finally:
-            with self._lock:
+            with self._changed:
                 self._opening -= 1
                 if opened is not None:
-                    self._lend(opened)
+                    self._sessions.add(opened)
                 else:
                     self._changed.notify()
         return opened
-
-    def _lend(self, pooled: PooledSession) -> PooledSession:
-        if pooled.generation != self._generation:
-            pooled.keys.clear()
-            pooled.generation = self._generation
-        pooled.since = time.monotonic()
-        self._taken.add(pooled)
-        return pooled
-
-    def _wait(self, deadline: float) -> bool:
-        """Wait for a change, holding the lock; False once the deadline has passed."""
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            return False
-        self._waiting += 1
-        try:
-            return self._changed.wait(remaining)
-        finally:
-            self._waiting -= 1
 
     def _busy(self) -> TokenBusy:
         return TokenBusy(f"No session of the token came free within {self._wait_seconds:g} seconds.")

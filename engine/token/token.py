@@ -11,16 +11,16 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Self, TypeVar, TypeVarTuple
 
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import Session
 
-from engine.errors import EngineError, TokenError, TokenUnavailable
+from engine.errors import EngineError, TokenError, TokenUnavailable, UnsupportedRequest
 from engine.token import module as modules
 from engine.token.connection import Connection, open_connection
 from engine.token.custody import check_custody, load_custody
-from engine.token.jwk import load_private_jwk
+from engine.token.jwk import PrivateJwk, load_private_jwk
 from engine.token.keys import (
     KeyReference,
     SigningKey,
@@ -41,6 +41,7 @@ from engine.token.uri import load_uri
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +137,7 @@ class Token:
         The key found must be the pinned one. A call that fails for want of its session is made once more in a new one.
         """
         mechanism = self._signature_mechanism(algorithm)
-        prepared = mechanism.prepare(message)
-        name = (key.label, key.id, key.spki_sha256)
-
-        def sign_once(pooled: PooledSession) -> bytes:
-            signing_key = pooled.keys.get(name)
-            if signing_key is None:
-                pair = find_pair(pooled.session, key.label, key.id, self._connection.is_logged_in)
-                pair.check_pinned(key)
-                signing_key = pooled.keys[name] = pair.signing_key()
-            signing_key.check_family(mechanism, algorithm)
-            return self._sign(signing_key, mechanism, prepared)
-
-        return self._in_session("sign", sign_once)
+        return self._in_session("sign", self._sign_pinned, key, mechanism, mechanism.prepare(message))
 
     def sign_with_jwk(self, jwk: Mapping[str, str], algorithm: str, message: bytes) -> bytes:
         """As `sign`, with a private JWK as a session object: sensitive, not extractable, sign only, destroyed after.
@@ -158,18 +147,7 @@ class Token:
         private_jwk = load_private_jwk(jwk)
         mechanism = self._signature_mechanism(algorithm)
         prepared = mechanism.prepare(message)
-
-        def sign_once(pooled: PooledSession) -> bytes:
-            private_key = pooled.session.create_object(private_jwk.template)
-            try:
-                signing_key = load_signing_key(private_key, private_jwk.family, private_jwk.signature_length)
-                signing_key.check_family(mechanism, algorithm)
-                return self._sign(signing_key, mechanism, prepared)
-            finally:
-                # If even this fails, the session is dropped, and session objects end with their session.
-                private_key.destroy()
-
-        return self._in_session("sign with a JWK", sign_once)
+        return self._in_session("sign with a JWK", self._sign_imported, private_jwk, mechanism, prepared)
 
     def generate_key(self, key_type: str, label: str, key_id: bytes) -> GeneratedKey:
         """Generate a sign-only, sensitive, non-extractable token key pair and prove it with one signature.
@@ -255,18 +233,45 @@ class Token:
             _log.info("After a failed generation %d objects of id %s were destroyed.", destroyed, key_id.hex())
         self._connection.pool.forget_keys()
 
+    def _sign_pinned(
+        self, pooled: PooledSession, key: KeyReference, mechanism: SignatureMechanism, prepared: bytes
+    ) -> bytes:
+        name = (key.label, key.id, key.spki_sha256)
+        signing_key = pooled.keys.get(name)
+        if signing_key is None:
+            pair = find_pair(pooled.session, key.label, key.id, self._connection.is_logged_in)
+            pair.check_pinned(key)
+            signing_key = pooled.keys[name] = pair.signing_key()
+        return self._sign(signing_key, mechanism, prepared)
+
+    def _sign_imported(
+        self, pooled: PooledSession, private_jwk: PrivateJwk, mechanism: SignatureMechanism, prepared: bytes
+    ) -> bytes:
+        private_key = pooled.session.create_object(private_jwk.template)
+        try:
+            signing_key = load_signing_key(private_key, private_jwk.family, private_jwk.signature_length)
+            return self._sign(signing_key, mechanism, prepared)
+        finally:
+            # If even this fails, the session is dropped, and session objects end with their session.
+            private_key.destroy()
+
     def _sign(self, key: SigningKey, mechanism: SignatureMechanism, prepared: bytes) -> bytes:
-        """The only way to a private key; counted at the door."""
+        """C_SignInit and C_Sign: the only way to a private key, counted at the door."""
+        if key.family != mechanism.family:
+            raise UnsupportedRequest(
+                f"An algorithm for {key.family} keys was expected, found one for {mechanism.family}."
+            )
         with self._counting:
             self._signatures += 1
-        return key.sign(mechanism, prepared)
+        signature = key.private_key.sign(prepared, mechanism=mechanism.mechanism, mechanism_param=mechanism.parameter)
+        return signature if len(signature) == key.signature_length else key.pad_signature(signature)
 
     def _signature_mechanism(self, algorithm: str) -> SignatureMechanism:
-        mechanism = self._mechanisms.get(algorithm)
-        if mechanism is None:
-            mechanism = find_signature_mechanism(algorithm, self._connection.mechanisms)
-            self._mechanisms[algorithm] = mechanism
-        return mechanism
+        known = self._mechanisms.get(algorithm)
+        if known is not None:
+            return known
+        found = self._mechanisms[algorithm] = find_signature_mechanism(algorithm, self._connection.mechanisms)
+        return found
 
     def _open_connection(self) -> Connection:
         self._connection.module.check_process()
@@ -274,7 +279,12 @@ class Token:
             raise TokenUnavailable(f"The token {self._settings.name!r} is closed.")
         return self._connection
 
-    def _in_session(self, doing: str, operation: Callable[[PooledSession], _T]) -> _T:
+    def _in_session(
+        self,
+        doing: str,
+        operation: Callable[[PooledSession, *_Ts], _T],
+        *arguments: *_Ts,
+    ) -> _T:
         """Run `operation` in a pooled session and, if it failed for want of its session, once more in a new one.
 
         An error of the engine's own is raised between whole calls and leaves the session good; after anything else it
@@ -283,9 +293,9 @@ class Token:
         pool = self._open_connection().pool
         for fresh in (False, True):
             try:
-                pooled = pool.take(fresh=fresh)
+                pooled = pool.take(fresh)
                 try:
-                    result = operation(pooled)
+                    result = operation(pooled, *arguments)
                 except EngineError:
                     pool.give_back(pooled)
                     raise

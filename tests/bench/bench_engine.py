@@ -4,8 +4,8 @@
 
 Both sides run in this process on one SoftHSM token, in turns of at most 50 ms, so that a noisy machine is noisy for
 both; what counts is the median of the ratios of the rounds. The raw side signs a ready digest in a loop, key handle and
-session at hand. The engine's side is the whole corridor, PEM to verified DER, with a ledger that only counts: durability
-is measured by bench_store.py.
+session at hand. The engine's side is the whole corridor, PEM to verified DER, with a ledger that only counts: how much
+durability costs is measured by bench_store.py.
 """
 
 import argparse
