@@ -141,11 +141,12 @@ def _exists(kms: Kms, key_id: str) -> bool:
 
 
 def _create_key(kms: Kms, key_id: str) -> None:
-    """Generate a key, or take the one a start that was cut short has left on the token."""
+    """Generate a key, or take the one a start that was cut short has left on the token; half a one is destroyed."""
     path = kms.key_path(key_id)
     try:
         kms.adopt_key(key_id, label=path, token_id=token_key_id(path))
     except TokenKeyNotFound:
+        kms.token.destroy_leftovers(path, token_key_id(path))
         kms.generate_key(key_id, "secp256r1")
 
 

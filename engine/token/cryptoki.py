@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from pkcs11._pkcs11 import lib
 from pkcs11.types import Session
 
 from engine.errors import ConfigError, TokenUnavailable
@@ -25,6 +26,9 @@ _CK_EFFECTIVELY_INFINITE = 0
 # Places in CK_FUNCTION_LIST, in the order of section 11 of the standard.
 _INITIALIZE, _FINALIZE, _GET_TOKEN_INFO, _GET_SESSION_INFO, _LOGIN = 0, 1, 6, 15, 18
 _FUNCTIONS = 68
+
+# What the binding's objects begin with: Python's header and three function lists, the first of which is in use.
+_BINDING_LAYOUT = object.__basicsize__ + 3 * ctypes.sizeof(ctypes.c_void_p)
 
 
 class _Version(ctypes.Structure):
@@ -80,20 +84,11 @@ _IN_ADDRESS, _IN_NUMBER = ctypes.c_void_p, ctypes.c_ulong
 class Cryptoki:
     """The raw calls of one loaded module. Each releases the interpreter lock while it runs."""
 
-    def __init__(self, path: str) -> None:
-        """Load the library at `path`. Raises ConfigError if it is not a PKCS#11 module."""
+    def __init__(self, path: str, library: lib) -> None:
+        """Use the function list of `library`, which the binding has loaded from `path`. Raises ConfigError."""
         self._path = path
-        try:
-            library = ctypes.CDLL(path)
-            get_function_list = library.C_GetFunctionList
-        except (OSError, AttributeError) as error:
-            raise ConfigError(f"The PKCS#11 module {path} cannot be loaded: {error}.") from None
-        pointer = ctypes.POINTER(_FunctionList)()
-        get_function_list.restype = ctypes.c_ulong
-        code = get_function_list(ctypes.byref(pointer))
-        if code != CKR_OK or not pointer:
-            raise ConfigError(f"The PKCS#11 module {path} gave no function list ({classify_number(code).code}).")
-        functions = pointer.contents.functions
+        ctypes.CDLL(path)  # never unloaded, whatever the binding does: modules crash when they are
+        functions = _FunctionList.from_address(_function_list(library)).functions
 
         def function(place: int, *arguments: type[ctypes.c_void_p | ctypes.c_ulong]) -> Callable[..., int]:
             return ctypes.CFUNCTYPE(ctypes.c_ulong, *arguments)(functions[place])
@@ -147,6 +142,20 @@ class Cryptoki:
             return None
         limit = int(info.max_session_count)
         return None if limit in (_CK_UNAVAILABLE_INFORMATION, _CK_EFFECTIVELY_INFINITE) else limit
+
+
+def _function_list(library: lib) -> int:
+    """Where the function list is that the binding calls: the first field of its object, which Python cannot name.
+
+    Asking the module again is no way to it: p11-kit's gives every caller a list, and a connection, of its own. Raises
+    ConfigError if the binding was built with other fields than those of 0.10.
+    """
+    if lib.__bases__[0].__basicsize__ != _BINDING_LAYOUT:
+        raise ConfigError("The installed python-pkcs11 is not laid out as 0.10 is; install that version.")
+    address = ctypes.c_void_p.from_address(id(library) + object.__basicsize__).value
+    if address is None:
+        raise ConfigError("A PKCS#11 module gave no function list.")
+    return address
 
 
 class _HasHandle(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pkcs11.attributes import AttributeMapper
-from pkcs11.constants import Attribute, MechanismFlag, ObjectClass
+from pkcs11.constants import DEFAULT, Attribute, MechanismFlag, ObjectClass
 from pkcs11.exceptions import PKCS11Error, UserNotLoggedIn
 from pkcs11.mechanisms import KeyType
 from pkcs11.types import Object, Session, SignMixin, VerifyMixin
@@ -55,8 +55,8 @@ _PAIR_TEMPLATES: tuple[tuple[Template, Template], ...] = (
         },
         {**PRIVATE_SIGN_ONLY, Attribute.SIGN_RECOVER: False},
     ),
-    # For tokens that refuse an explicit false: public capabilities are left to the token.
-    ({}, PRIVATE_SIGN_ONLY),
+    # For tokens that refuse to be told: public capabilities are left to the token. tpm2-pkcs11 1.9 needs this.
+    (dict.fromkeys((Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP), DEFAULT), PRIVATE_SIGN_ONLY),
 )
 
 
@@ -189,15 +189,19 @@ def _find_public(session: Session, label: str, key_id: bytes) -> Object:
 
 def check_free(session: Session, key_id: bytes) -> None:
     """Raises TokenKeyAmbiguous if a key on the token has this CKA_ID: some tokens would silently replace it."""
-    for object_class in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
-        if _find(session, object_class, None, key_id):
-            raise TokenKeyAmbiguous(f"The token has a key with id {key_id.hex()} already; choose another id.")
+    if _is_taken(session, key_id):
+        raise TokenKeyAmbiguous(f"The token has a key with id {key_id.hex()} already; choose another id.")
+
+
+def _is_taken(session: Session, key_id: bytes) -> bool:
+    classes = (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
+    return any(_find(session, object_class, None, key_id) for object_class in classes)
 
 
 def generate_pair(session: Session, kind: KeyPairKind, label: str, key_id: bytes) -> None:
     """Generate a token key pair, sign-only and verify-only. `session` is read-write; raises the binding's errors."""
+    check_template({Attribute.LABEL: label, Attribute.ID: key_id})
     for public_template, private_template in _PAIR_TEMPLATES:
-        check_template({Attribute.LABEL: label, Attribute.ID: key_id, **public_template, **private_template})
         options: dict[str, Any] = {
             "id": key_id,
             "label": label,
@@ -215,7 +219,8 @@ def generate_pair(session: Session, kind: KeyPairKind, label: str, key_id: bytes
                 curve = {Attribute.EC_PARAMS: kind.parameters}
                 session.create_domain_parameters(kind.key_type, curve, local=True).generate_keypair(**options)
         except PKCS11Error as error:
-            if not is_template_refusal(error) or public_template == _PAIR_TEMPLATES[-1][0]:
+            last = public_template is _PAIR_TEMPLATES[-1][0]
+            if last or not is_template_refusal(error) or _is_taken(session, key_id):
                 raise
         else:
             return

@@ -9,7 +9,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
 from pkcs11._pkcs11 import lib
 from pkcs11.exceptions import PKCS11Error
@@ -30,6 +31,10 @@ class _Library(lib):
         """Nothing: done already."""
 
 
+# The first half of making one: loads the module and calls nothing but C_GetFunctionList. The published types lack it.
+_load = cast(Callable[[type[_Library], str], _Library], _Library.__new__)
+
+
 class Module:
     """A loaded and initialised module. Get one from `acquire`, and `release` it."""
 
@@ -38,12 +43,16 @@ class Module:
         self.initialize_arguments = initialize_arguments
         self.process_id = os.getpid()
         self.users = 0
-        self.cryptoki = Cryptoki(path)
+        try:
+            self.library = _load(_Library, path)
+        except PKCS11Error as error:
+            raise ConfigError(f"The PKCS#11 module {path} cannot be loaded: {error}.") from None
+        self.cryptoki = Cryptoki(path, self.library)
         locks = self.cryptoki.initialize(initialize_arguments)
         self.one_at_a_time: threading.RLock | None = None if locks else threading.RLock()
         """Held around every use of a module that cannot lock for itself, across all its tokens."""
         try:
-            self.library: lib = _Library(path)
+            _Library.__init__(self.library, path)
         except PKCS11Error as error:
             self.cryptoki.finalize()
             raise ConfigError(f"The PKCS#11 module {path} cannot be used: {error}.") from None

@@ -141,6 +141,7 @@ _TABLE: tuple[tuple[Cure, type[EngineError], _Rows], ...] = (
             (0x062, raised.KeySizeRange, "CKR_KEY_SIZE_RANGE", "it does not take keys of that size"),
             (0x063, raised.KeyTypeInconsistent, "CKR_KEY_TYPE_INCONSISTENT", "the key is of another type"),
             (0x068, None, "CKR_KEY_FUNCTION_NOT_PERMITTED", "the key may not be used for that"),
+            (0x0B5, raised.SessionReadOnly, "CKR_SESSION_READ_ONLY", "it takes no session objects"),
             (0x010, raised.AttributeReadOnly, "CKR_ATTRIBUTE_READ_ONLY", "it refused an attribute"),
             (0x012, raised.AttributeTypeInvalid, "CKR_ATTRIBUTE_TYPE_INVALID", "it refused an attribute"),
             (0x013, raised.AttributeValueInvalid, "CKR_ATTRIBUTE_VALUE_INVALID", "it refused an attribute"),
@@ -194,5 +195,6 @@ def is_template_refusal(error: PKCS11Error) -> bool:
         raised.AttributeTypeInvalid
         | raised.AttributeValueInvalid
         | raised.AttributeReadOnly
-        | raised.TemplateInconsistent,
+        | raised.TemplateInconsistent
+        | raised.GeneralError,  # how tpm2-pkcs11 refuses one
     )

@@ -136,7 +136,7 @@ class Token:
 
         The key found must be the pinned one. A call that fails for want of its session is made once more in a new one.
         """
-        mechanism = self._signature_mechanism(algorithm)
+        mechanism = self._mechanisms.get(algorithm) or self._signature_mechanism(algorithm)
         return self._in_session("sign", self._sign_pinned, key, mechanism, mechanism.prepare(message))
 
     def sign_with_jwk(self, jwk: Mapping[str, str], algorithm: str, message: bytes) -> bytes:
@@ -212,6 +212,14 @@ class Token:
             finally:
                 connection.pool.forget_keys()
 
+    def destroy_leftovers(self, label: str, key_id: bytes) -> None:
+        """Destroy what a generation left under this label and id when its process was killed: half a pair, mostly.
+
+        For a caller that has found no key pair there and has never registered one. There is no way back.
+        """
+        with modules.exclusive(self._open_connection().module.path):
+            self._destroy_leftovers(label, key_id)
+
     def _generate(
         self, session: Session, kind: KeyPairKind, mechanism: SignatureMechanism, label: str, key_id: bytes
     ) -> GeneratedKey:
@@ -267,11 +275,8 @@ class Token:
         return signature if len(signature) == key.signature_length else key.pad_signature(signature)
 
     def _signature_mechanism(self, algorithm: str) -> SignatureMechanism:
-        known = self._mechanisms.get(algorithm)
-        if known is not None:
-            return known
-        found = self._mechanisms[algorithm] = find_signature_mechanism(algorithm, self._connection.mechanisms)
-        return found
+        mechanism = self._mechanisms[algorithm] = find_signature_mechanism(algorithm, self._connection.mechanisms)
+        return mechanism
 
     def _open_connection(self) -> Connection:
         self._connection.module.check_process()

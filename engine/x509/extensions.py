@@ -154,6 +154,9 @@ Extension = (
     | CopiedExtension
 )
 
+# RFC 5280 section 4.2.1.3 leaves their meaning undefined without keyAgreement, and some readers then read nothing.
+_ONLY_WITH_KEY_AGREEMENT = {"encipherOnly", "decipherOnly"}
+
 _CRITICAL_TRUE = b"\x01\x01\xff"
 
 
@@ -221,6 +224,10 @@ def _build_key_usage(extension: KeyUsage) -> bytes:
     if unknown or not extension.uses:
         found = unknown[0][:40] if unknown else "none"
         raise MalformedRequest(f"A keyUsage must name at least one of {', '.join(_USES)}, found {found}.")
+    if extension.uses & _ONLY_WITH_KEY_AGREEMENT and "keyAgreement" not in extension.uses:
+        raise MalformedRequest(
+            "The keyUsage encipherOnly or decipherOnly must come with keyAgreement, found it without."
+        )
     value = x509.KeyUsage({_USES[use] for use in extension.uses})
     return _encode_extension(extension.oid, extension.critical, value.dump())
 

@@ -7,6 +7,7 @@ PrintableString, emailAddress is IA5String, the rest UTF8String.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from engine.errors import MalformedRequest
 from engine.x509 import der as asn1
@@ -49,6 +50,7 @@ _COUNTRY = re.compile(r"[A-Za-z]{2}")
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,\-./:=?]*")
 
 
+@lru_cache(maxsize=1024)
 def build_name(name: Name) -> bytes:
     """Return `name` as DER Name; no attributes give the empty sequence.
 
@@ -94,6 +96,7 @@ _DECODERS: dict[int, Callable[[bytes], str]] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def load_name(der: bytes) -> Name:
     """Return the attributes of a DER Name, those of a multi-valued RelativeDistinguishedName one after another.
 

@@ -72,16 +72,18 @@ def build_certification_request_info_reference(
     subject: bytes, public_key: PublicKey, extensions: tuple[Extension, ...]
 ) -> bytes:
     """Return the octets that `build_certification_request_info` must return for these arguments."""
-    attributes = []
+    attribute = b""
     if extensions:
+        # Sets of one are given their content as octets, because a set that is appended to encodes all below it anew.
         requested = x509.Extensions([_extension(extension) for extension in extensions])
-        attributes.append({"type": "extension_request", "values": [requested]})
+        values = csr.SetOfExtensions(contents=requested.dump())
+        attribute = csr.CRIAttribute({"type": "extension_request", "values": values}).dump()
     information = csr.CertificationRequestInfo(
         {
             "version": "v1",
             "subject": x509.Name.load(subject),
             "subject_pk_info": keys.PublicKeyInfo.load(public_key.spki),
-            "attributes": csr.CRIAttributes(attributes),
+            "attributes": csr.CRIAttributes(contents=attribute),
         }
     )
     octets: bytes = information.dump()

@@ -8,6 +8,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from asn1crypto.keys import ECDomainParameters, PublicKeyAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -109,6 +110,7 @@ def load_spki(der: bytes) -> PublicKey:
     return load_checked_spki(asn1.read_element(der))
 
 
+@lru_cache(maxsize=1024)
 def load_checked_spki(outer: asn1.Element) -> PublicKey:
     """Do what `load_spki` does for an element that has passed `check_der` as a part of something larger."""
     der = outer.encoding

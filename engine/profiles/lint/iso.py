@@ -9,7 +9,7 @@ from engine.profiles.lint import fields, reading
 from engine.profiles.lint.extensions import extension_rules
 from engine.profiles.lint.general_names import EMAIL, URI, fault_of, names_in
 from engine.profiles.lint.names import name_rules
-from engine.profiles.lint.reading import Reading, attributes_of, moment_of
+from engine.profiles.lint.reading import Reading, moment_of
 from engine.profiles.lint.rule import Check, Layout, Rule
 from engine.x509.der import read_children, read_element
 
@@ -169,7 +169,7 @@ def same_in_issuer(attribute_type: bytes, name: str) -> Check:
     """The subject has the attribute with the IACA's value, or neither has it."""
 
     def check(certificate: Reading, issuer: Reading | None) -> str | None:
-        there = [attribute.value for attribute in attributes_of(certificate.issuer) if attribute.type == attribute_type]
+        there = [attribute.value for attribute in certificate.issuer_attributes if attribute.type == attribute_type]
         if certificate.subject_values(attribute_type) == there:
             return None
         return f"The {name} must be the IACA's, or absent in both, found otherwise."

@@ -84,6 +84,7 @@ class Reading(NamedTuple):
     serial_number: bytes
     algorithm: bytes
     issuer: bytes
+    issuer_attributes: tuple[Attribute, ...]
     not_before: Element
     not_after: Element
     subject: bytes
@@ -135,6 +136,7 @@ def read_tbs_certificate(tbs_certificate: bytes) -> Reading:
         serial_number=serial_number.content,
         algorithm=algorithm.encoding,
         issuer=issuer.encoding,
+        issuer_attributes=_read_issuer(issuer.content),
         not_before=times[0],
         not_after=times[1],
         subject=subject.encoding,
@@ -179,10 +181,7 @@ def _read_name(content: bytes) -> tuple[Attribute, ...]:
     return tuple(attributes)
 
 
-@lru_cache(maxsize=512)
-def attributes_of(name: bytes) -> tuple[Attribute, ...]:
-    """The attributes of a whole Name."""
-    return _read_name(read_element(name).content)
+_read_issuer = lru_cache(maxsize=512)(_read_name)
 
 
 def _read_extensions(explicit: Element | None) -> tuple[FoundExtension, ...]:
@@ -225,6 +224,7 @@ def _read_key_usage(value: bytes | None) -> frozenset[str]:
     return frozenset(name for name, bit in zip(KEY_USAGE_BITS, bits, strict=False) if bit == "1")
 
 
+@lru_cache(maxsize=1024)
 def moment_of(time: Element) -> datetime | None:
     """The moment a UTCTime or GeneralizedTime of RFC 5280 section 4.1.2.5 names, or None if it has another form."""
     text = time.content.decode("latin-1")

@@ -323,3 +323,16 @@ def test_a_presented_iaca_with_a_path_for_other_cas_is_refused():
     parts = o.broken(o.iaca, value(o.BC, bytes.fromhex("30060101ff020101")))
     with pytest.raises(PolicyRefusal, match=r"iso\.iaca\.basic_constraints"):
         check_presented_certificate(o.join(parts), "iaca")
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80, 0xFF])
+@pytest.mark.parametrize("base", BASES)
+def test_no_damage_to_any_octet_makes_the_linter_fail(base, flip, caplog):
+    tbs_certificate = o.join(BASES[base]())
+    profile = "generic" if base == "self-signed" else base
+    issuer = o.certificate(ISSUERS[base]()) if base in ISSUERS else None
+    for position in range(len(tbs_certificate)):
+        damaged = bytearray(tbs_certificate)
+        damaged[position] ^= flip
+        assert isinstance(lint_certificate(bytes(damaged), profile, issuer), tuple)
+    assert not caplog.records, "a rule stumbled over what it read"

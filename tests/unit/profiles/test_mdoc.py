@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.errors import PolicyRefusal
+from engine.profiles.generic import draft_generic
 from engine.profiles.issuer import issuer_from_certificate, issuer_from_iaca_order
 from engine.profiles.mdoc import (
     check_iaca,
@@ -17,8 +18,10 @@ from engine.profiles.mdoc import (
 from engine.profiles.orders import (
     DocumentSignerOrder,
     DocumentSignerRequestOrder,
+    GenericOrder,
     IacaOrder,
     IssuerAlternativeNameOrder,
+    SubjectName,
 )
 from engine.x509.certificate import build_tbs_certificate, load_certificate
 from engine.x509.extensions import (
@@ -232,6 +235,16 @@ def test_an_issuer_without_contact_issues_no_document_signer():
 def test_a_document_signer_order_lists_every_fault():
     order = DocumentSignerOrder("DE", " ", "crl", state_or_province_name="X", not_before=NOW, not_after=NOW)
     assert len(refusal_of(draft, order, key="RSA").details) == 6
+
+
+def test_a_generic_leaf_under_an_iaca_conforms_and_a_ca_is_refused():
+    leaf = GenericOrder(SubjectName("Example Leaf From CSR", country="US"), key_usage=("digitalSignature",))
+    context = {"serial_number": SERIAL, "now": NOW}
+    drafted = draft_generic(leaf, public_key("P-256/leaf"), iaca_issuer(), **context)
+    assert_conforms(sign(drafted, "P-256/ca", "generic", iaca().der), iaca().der)
+    authority = replace(leaf, is_certificate_authority=True, key_usage=())
+    with pytest.raises(PolicyRefusal, match="must issue no CA"):
+        draft_generic(authority, public_key("P-256/leaf"), iaca_issuer(), **context)
 
 
 # An IACA that is known by its data alone

@@ -80,6 +80,7 @@ def test_octets_of_each_extension(value: Extension, octets: bytes) -> None:
 REFUSED: dict[str, tuple[Extension, str]] = {
     "no uses": (KeyUsage(frozenset()), "found none"),
     "an unknown use": (KeyUsage(frozenset({"DigitalSignature"})), "found DigitalSignature"),
+    "encipherOnly alone": (KeyUsage(frozenset({"encipherOnly"})), "must come with keyAgreement"),
     "no purposes": (ExtendedKeyUsage(()), "at least one purpose"),
     "a purpose twice": (ExtendedKeyUsage(("1.2.3", "1.2.3")), "each once"),
     "a purpose that is a word": (ExtendedKeyUsage(("serverAuth",)), "dotted decimal, found 'serverAuth'"),

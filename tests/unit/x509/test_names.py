@@ -98,15 +98,19 @@ def test_foreign_attributes_keep_their_dotted_type_and_what_is_not_text_becomes_
     assert load_name(der).attributes == (
         ("0.9.2342.19200300.100.1.25", "example"),
         ("2.5.4.45", "#03020001"),
-        ("common_name", "é"),
         ("2.5.4.4", "é"),
+        ("common_name", "é"),
     )
 
 
 @pytest.mark.parametrize(
     "der",
-    [NULL, sequence(NULL), sequence(set_of()), sequence(set_of(NULL)), sequence(set_of(sequence(oid("2.5.4.3"))))]
-    + [
+    [
+        NULL,
+        sequence(NULL),
+        sequence(set_of()),
+        sequence(set_of(NULL)),
+        sequence(set_of(sequence(oid("2.5.4.3")))),
         sequence(sequence(oid("2.5.4.3"), NULL)),
         sequence(set_of(sequence(oid("2.5.4.3"), NULL, NULL))),
         b"\x30\x80\x00\x00",
