@@ -12,6 +12,7 @@ Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2:
 """
 
 import argparse
+import gc
 import logging
 import os
 import socket
@@ -143,6 +144,9 @@ def _worker(options: argparse.Namespace) -> int:
             f"A signature of an earlier run has an unknown outcome: intent {intent.intent_id}, "
             f"serial {intent.serial_number}, key {intent.signing_key}. Its serial stays used."
         )
+    # What is open now lives as long as the process: the collector need not walk it with every generation.
+    gc.collect()
+    gc.freeze()
     listener = socket.socket(fileno=options.socket)
     code = serve(engine, listener, options.ready)
     if code == REPLACE_ME:

@@ -57,7 +57,8 @@ def load_private_jwk(jwk: Mapping[str, str]) -> PrivateJwk:
 
 
 def _elliptic(jwk: Mapping[str, str]) -> PrivateJwk:
-    curve = _CURVES.get(jwk.get("crv", ""))
+    crv = jwk.get("crv")
+    curve = _CURVES.get(crv) if isinstance(crv, str) else None
     if curve is None:
         raise UnsupportedRequest("An EC private JWK must have crv P-256, P-384 or P-521.")
     _check_members(jwk, ("d", "x", "y"))

@@ -2,7 +2,8 @@
 
 It shares no encoder with the fast path, so that a property test can compare the octets of both
 (tests/property). Nothing in the engine calls it. Text of general names is given to asn1crypto as octets,
-because its setters normalise URIs and mail domains.
+because its setters normalise URIs and domains; lists of names and extensions are given the octets of their
+members, because a list that is appended to sets everything below it anew.
 """
 
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def build_tbs_certificate_reference(draft: CertificateDraft) -> bytes:
             "validity": {"not_before": _time(draft.not_before), "not_after": _time(draft.not_after)},
             "subject": _name(draft.subject),
             "subject_public_key_info": keys.PublicKeyInfo.load(draft.public_key.spki),
-            "extensions": [_extension(extension) for extension in draft.extensions],
+            "extensions": _extensions(draft.extensions),
         }
     )
     octets: bytes = tbs_certificate.dump()
@@ -74,9 +75,7 @@ def build_certification_request_info_reference(
     """Return the octets that `build_certification_request_info` must return for these arguments."""
     attribute = b""
     if extensions:
-        # Sets of one are given their content as octets, because a set that is appended to encodes all below it anew.
-        requested = x509.Extensions([_extension(extension) for extension in extensions])
-        values = csr.SetOfExtensions(contents=requested.dump())
+        values = csr.SetOfExtensions(contents=_extensions(extensions).dump())
         attribute = csr.CRIAttribute({"type": "extension_request", "values": values}).dump()
     information = csr.CertificationRequestInfo(
         {
@@ -117,6 +116,10 @@ def _time(time: Any) -> x509.Time:
     return x509.Time("general_time", core.GeneralizedTime(time))
 
 
+def _extensions(extensions: tuple[Extension, ...]) -> x509.Extensions:
+    return x509.Extensions(contents=b"".join(_extension(extension).dump() for extension in extensions))
+
+
 def _extension(extension: Extension) -> x509.Extension:
     if isinstance(extension, CopiedExtension):
         value: core.Asn1Value = core.ParsableOctetString(extension.value)
@@ -137,7 +140,7 @@ def _general_name(name: GeneralName) -> x509.GeneralName:
 
 
 def _general_names(extension: SubjectAlternativeName | IssuerAlternativeName) -> x509.GeneralNames:
-    return x509.GeneralNames([_general_name(name) for name in extension.names])
+    return x509.GeneralNames(contents=b"".join(_general_name(name).dump() for name in extension.names))
 
 
 def _basic_constraints(extension: BasicConstraints) -> x509.BasicConstraints:

@@ -9,6 +9,7 @@ durability costs is measured by bench_store.py.
 """
 
 import argparse
+import gc
 import hashlib
 import itertools
 import secrets
@@ -149,6 +150,8 @@ def measure(token: Token, module_path: str, key_type: str, rounds: int) -> None:
         def sign() -> None:
             key.sign(octets, mechanism=mechanism)
 
+        gc.collect()
+        gc.freeze()  # as a worker does when it has opened everything
         rate(sign), rate(issue)  # warm
         pairs = [(rate(issue), rate(sign)) for _ in range(rounds)]
     release(module)
