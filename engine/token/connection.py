@@ -15,6 +15,7 @@ from pkcs11.types import Token as PresentToken
 
 from engine.errors import ConfigError, TokenLoginRefused, TokenUnavailable
 from engine.token.cryptoki import session_handle
+from engine.token.mechanisms import find_usable
 from engine.token.module import Module
 from engine.token.pin import PinSource
 from engine.token.returncodes import CKR_OK, CKR_USER_ALREADY_LOGGED_IN, classify, classify_number
@@ -32,7 +33,8 @@ class Connection:
     token: PresentToken
     owner: Session
     pool: SessionPool
-    mechanisms: frozenset[int]
+    usable: frozenset[int | str]
+    """Mechanisms, by number, and key types, by name."""
 
     def is_logged_in(self) -> bool:
         """Whether private keys can be seen at all, asked of the token (C_GetSessionInfo)."""
@@ -77,7 +79,7 @@ def open_connection(
             raise classify(error).build_error(name, "be opened") from None
         try:
             _login(module, token, owner, pin, name)
-            mechanisms = frozenset(int(mechanism) for mechanism in token.slot.get_mechanisms())
+            usable = find_usable(map(int, token.slot.get_mechanisms()), module.library.manufacturer_id)
         except PKCS11Error as error:
             close_session(owner)
             raise classify(error).build_error(name, "be opened") from None
@@ -92,7 +94,7 @@ def open_connection(
         wait_seconds=wait_seconds,
         one_at_a_time=module.one_at_a_time,
     )
-    return Connection(module, token, owner, pool, mechanisms)
+    return Connection(module, token, owner, pool, usable)
 
 
 def _find_token(module: Module, uri: Pkcs11Uri, name: str) -> PresentToken:

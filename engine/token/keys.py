@@ -43,21 +43,25 @@ PRIVATE_SIGN_ONLY: Template = {
 }
 """What every private key is, generated or imported."""
 
-_PAIR_TEMPLATES: tuple[tuple[Template, Template], ...] = (
-    # (public, private). Everything that is not wanted is refused by name, for SoftHSM grants what is not mentioned.
-    (
-        {
-            Attribute.PRIVATE: False,
-            Attribute.VERIFY: True,
-            Attribute.VERIFY_RECOVER: False,
-            Attribute.ENCRYPT: False,
-            Attribute.WRAP: False,
-        },
-        {**PRIVATE_SIGN_ONLY, Attribute.SIGN_RECOVER: False},
-    ),
-    # For tokens that refuse to be told: public capabilities are left to the token. tpm2-pkcs11 1.9 needs this.
-    (dict.fromkeys((Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP), DEFAULT), PRIVATE_SIGN_ONLY),
+# (public, private). Everything that is not wanted is refused by name, for SoftHSM grants what is not mentioned.
+_EXPLICIT: tuple[Template, Template] = (
+    {
+        Attribute.PRIVATE: False,
+        Attribute.VERIFY: True,
+        Attribute.VERIFY_RECOVER: False,
+        Attribute.ENCRYPT: False,
+        Attribute.WRAP: False,
+    },
+    {**PRIVATE_SIGN_ONLY, Attribute.SIGN_RECOVER: False},
 )
+# For tokens that refuse to be told: public capabilities are left to the token. tpm2-pkcs11 1.9 needs this.
+_PORTABLE: tuple[Template, Template] = (
+    dict.fromkeys((Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP), DEFAULT),
+    PRIVATE_SIGN_ONLY,
+)
+# Twice, because SoftHSM fails one generation in a hundred, when other threads use the token, with the very codes by
+# which others refuse a template. What it would make of the second template is not sign-only and would be destroyed.
+_PAIR_TEMPLATES = (_EXPLICIT, _EXPLICIT, _PORTABLE)
 
 
 @dataclass(frozen=True, slots=True)

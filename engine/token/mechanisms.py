@@ -5,7 +5,7 @@ with SHA-1. A mechanism that hashes on the token comes second in its row and is 
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -108,7 +108,36 @@ KEY_PAIR_KINDS: Mapping[str, KeyPairKind] = {
 }
 
 
-def find_signature_mechanism(algorithm: str, available: Collection[int]) -> SignatureMechanism:
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """What a library offers and cannot do. `library` is its CK_INFO manufacturerID, `what` a mechanism or key type."""
+
+    library: str
+    what: Mechanism | str
+    reason: str
+
+
+UNUSABLE = (
+    Unusable(
+        "tpm2-software.github.io",
+        Mechanism.RSA_PKCS,
+        "it signs by TPM2_RSA_Decrypt, which a key that may only sign does not do; CKM_SHA256_RSA_PKCS is TPM2_Sign",
+    ),
+    Unusable(
+        "tpm2-software.github.io",
+        "secp521r1",
+        "it writes CKA_EC_POINT with a length of one octet, which it then cannot read when it is to sign",
+    ),
+)
+
+
+def find_usable(offered: Iterable[int], library: str) -> frozenset[int | str]:
+    """The mechanisms of `offered`, and the key types, that work with this library (CK_INFO manufacturerID)."""
+    unusable = {row.what for row in UNUSABLE if row.library == library}
+    return frozenset[int | str]((*offered, *KEY_PAIR_KINDS)) - unusable
+
+
+def find_signature_mechanism(algorithm: str, available: Collection[int | str]) -> SignatureMechanism:
     """The mechanism for an algorithm on a token with these mechanisms. Raises UnsupportedRequest naming the wanted."""
     candidates = SIGNATURE_MECHANISMS.get(algorithm)
     if candidates is None:
@@ -122,11 +151,13 @@ def find_signature_mechanism(algorithm: str, available: Collection[int]) -> Sign
     raise UnsupportedRequest(f"The token cannot sign with {algorithm}: it would need {wanted}.")
 
 
-def find_key_pair_kind(key_type: str, available: Collection[int]) -> KeyPairKind:
+def find_key_pair_kind(key_type: str, available: Collection[int | str]) -> KeyPairKind:
     """How this token generates a pair of this type. Raises UnsupportedRequest naming what is known or wanted."""
     kind = KEY_PAIR_KINDS.get(key_type)
     if kind is None:
         raise UnsupportedRequest(f"The key type must be one of {', '.join(KEY_PAIR_KINDS)}, found {key_type!r}.")
     if kind.mechanism not in available:
         raise UnsupportedRequest(f"The token cannot generate {key_type} keys: it would need CKM_{kind.mechanism.name}.")
+    if key_type not in available:
+        raise UnsupportedRequest(f"The token's library generates {key_type} keys, but cannot sign with them.")
     return kind

@@ -46,8 +46,8 @@ class FilePin:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise ConfigError(f"The PIN file {self.path} cannot be read: {error.strerror}.") from None
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"The PIN file {self.path} must be an ordinary file.")
             if status.st_mode & 0o077:
@@ -55,7 +55,9 @@ class FilePin:
                     f"The PIN file {self.path} must be open to its owner only (mode 0600 or 0400), "
                     f"found mode {stat.S_IMODE(status.st_mode):04o}."
                 )
-            content = file.read(_LONGEST + 3)
+            content = os.read(descriptor, _LONGEST + 3)
+        finally:
+            os.close(descriptor)
         return _checked(content.removesuffix(b"\n").removesuffix(b"\r"), f"The PIN file {self.path}")
 
 

@@ -159,7 +159,7 @@ class Token:
         check_label(label)
         check_key_id(key_id)
         connection = self._open_connection()
-        kind = find_key_pair_kind(key_type, connection.mechanisms)
+        kind = find_key_pair_kind(key_type, connection.usable)
         mechanism = self._signature_mechanism(kind.signature_algorithm)
         with modules.exclusive(connection.module.path):
             self._administer("look for a key", lambda session: check_free(session, key_id))
@@ -275,7 +275,7 @@ class Token:
         return signature if len(signature) == key.signature_length else key.pad_signature(signature)
 
     def _signature_mechanism(self, algorithm: str) -> SignatureMechanism:
-        mechanism = self._mechanisms[algorithm] = find_signature_mechanism(algorithm, self._connection.mechanisms)
+        mechanism = self._mechanisms[algorithm] = find_signature_mechanism(algorithm, self._connection.usable)
         return mechanism
 
     def _open_connection(self) -> Connection:

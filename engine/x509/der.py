@@ -1,12 +1,14 @@
 """The Distinguished Encoding Rules of ITU-T X.690 (section 8 for BER, sections 10 and 11 for what DER adds).
 
-`check_der` is the gate: one pass over the tag-length-value triples of received octets. It knows encodings,
-not schemas. What depends on the schema is checked where the structure is read: DEFAULT values that are
-spelled out, named bit lists with trailing zero bits, the order of an implicitly tagged SET OF, and the DER
-inside the OCTET STRING of an extension. Both together accept nothing that asn1crypto would re-encode to
-other octets. The gate is stricter than asn1crypto where X.509 has no use for the freedom: tag numbers of 31
-and more, universal types that no X.509 structure holds, nesting deeper than 32, invalid UTF-8, times with
-anything but whole or fractional seconds and Z.
+`check_der` is the gate: one pass over the tag-length-value triples of received octets. It knows encodings and no
+schemas. What depends on the schema is checked where the structure is read (`request`, `certificate`,
+`received_extensions`, `extension_syntax`): members the syntax does not have, DEFAULT values that are spelled out,
+named bit lists, the order of an implicitly tagged SET OF, and the DER inside the OCTET STRING of an extension. What
+passes both is what asn1crypto encodes to the same octets again, text that asn1crypto normalises (URIs, domains) aside.
+
+The gate is stricter than asn1crypto where X.509 has no use for the freedom: tag numbers of 31 and more, universal
+types that no X.509 structure holds, nesting deeper than 32, invalid UTF-8, times other than whole or fractional seconds
+with Z, and BER inside the values of extensions and attributes that asn1crypto does not know.
 """
 
 import re

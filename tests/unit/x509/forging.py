@@ -54,8 +54,8 @@ def private_key(key_type: str) -> PrivateKey:
         return rsa.generate_private_key(65537, int(key_type[3:] or 2048))
     if key_type == "Ed25519":
         return ed25519.Ed25519PrivateKey.generate()
-    curve = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1, "secp521r1": ec.SECP521R1}[key_type]
-    return ec.generate_private_key(curve())
+    curves = {"secp256r1": ec.SECP256R1(), "secp384r1": ec.SECP384R1(), "secp521r1": ec.SECP521R1()}
+    return ec.generate_private_key(curves[key_type])
 
 
 def spki_of(key: PrivateKey) -> bytes:

@@ -88,6 +88,14 @@ def test_addresses_are_encoded_in_four_or_sixteen_octets() -> None:
 
 
 @pytest.mark.parametrize(
+    "uri", ["HTTP://Example.COM:80/%41", "http://[2001:db8::1]:80/", "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"]
+)
+def test_a_uri_is_encoded_as_it_was_written(uri: str) -> None:
+    name = load_general_name("uniformResourceIdentifier", uri)
+    assert encode_general_name(name) == bytes([0x86, len(uri)]) + uri.encode()
+
+
+@pytest.mark.parametrize(
     "name", [GeneralName("dNSName", "é"), GeneralName("dNSName", ""), GeneralName("iPAddress", "x")]
 )
 def test_a_name_that_was_not_normalised_is_not_encoded(name: GeneralName) -> None:

@@ -14,7 +14,7 @@ from tests.unit.x509.forging import KEY_TYPES, NULL, oid, private_key, rsa_spki,
 EC = oid("1.2.840.10045.2.1")
 P256 = oid("1.2.840.10045.3.1.7")
 POINT = spki_of(private_key("secp256r1"))[-65:]
-RSA_NUMBERS = private_key("RSA").public_key().public_numbers()
+RSA_MODULUS = load_spki(spki_of(private_key("RSA"))).modulus or 0
 HYBRID = bytes([6 | POINT[-1] & 1]) + POINT[1:]
 COMPRESSED = bytes([2 | POINT[-1] & 1]) + POINT[1:33]
 
@@ -88,8 +88,8 @@ REFUSED: dict[str, tuple[bytes, type[RequestError], str]] = {
         MalformedRequest,
         "off the curve",
     ),
-    "RSA without parameters": (rsa_spki(RSA_NUMBERS.n, 65537, b""), MalformedRequest, "must be NULL, found none"),
-    "RSA with other parameters": (rsa_spki(RSA_NUMBERS.n, 65537, sequence()), MalformedRequest, "found the tag 0x30"),
+    "RSA without parameters": (rsa_spki(RSA_MODULUS, 65537, b""), MalformedRequest, "must be NULL, found none"),
+    "RSA with other parameters": (rsa_spki(RSA_MODULUS, 65537, sequence()), MalformedRequest, "found the tag 0x30"),
     "RSA with one number": (
         spki(sequence(oid("1.2.840.113549.1.1.1"), NULL), sequence(tlv(2, b"\x05"))),
         MalformedRequest,
@@ -100,12 +100,12 @@ REFUSED: dict[str, tuple[bytes, type[RequestError], str]] = {
         MalformedRequest,
         "The RSAPublicKey must be DER",
     ),
-    "a negative modulus": (rsa_spki(-RSA_NUMBERS.n, 65537), MalformedRequest, "must be positive"),
-    "an exponent of zero": (rsa_spki(RSA_NUMBERS.n, 0), MalformedRequest, "must be positive"),
-    "an exponent of one": (rsa_spki(RSA_NUMBERS.n, 1), UnsupportedRequest, "of 2048 bits and the exponent 1."),
-    "an even exponent": (rsa_spki(RSA_NUMBERS.n, 65536), UnsupportedRequest, "and the exponent 65536."),
+    "a negative modulus": (rsa_spki(-RSA_MODULUS, 65537), MalformedRequest, "must be positive"),
+    "an exponent of zero": (rsa_spki(RSA_MODULUS, 0), MalformedRequest, "must be positive"),
+    "an exponent of one": (rsa_spki(RSA_MODULUS, 1), UnsupportedRequest, "of 2048 bits and the exponent 1."),
+    "an even exponent": (rsa_spki(RSA_MODULUS, 65536), UnsupportedRequest, "and the exponent 65536."),
     "an exponent over the modulus": (
-        rsa_spki(RSA_NUMBERS.n, RSA_NUMBERS.n + 2),
+        rsa_spki(RSA_MODULUS, RSA_MODULUS + 2),
         UnsupportedRequest,
         "one of 2048 bits",
     ),
