@@ -21,7 +21,7 @@ from engine.directory.kms import Kms
 from engine.directory.signers import PRIVATE_JWK_MEMBERS, HostedSigner, JwkSigner
 from engine.errors import MalformedRequest, NotAuthorized, PolicyRefusal, RequestError
 from engine.issuance import Caller, Corridor, IssuedCertificate, IssuedRequest, NewEntry, Provenance
-from engine.profiles.issuer import Issuer, issuer_from_certificate, issuer_from_iaca_order
+from engine.profiles.issuer import Issuer, check_presented_issuer, issuer_from_certificate, issuer_from_iaca_order
 from engine.profiles.mdoc import check_iaca, check_iaca_matches
 from engine.profiles.orders import (
     DocumentSignerOrder,
@@ -163,12 +163,21 @@ class X509Service:
         valid = [one for one in certificates if one.not_before <= now <= one.not_after]
         return sorted(valid, key=lambda one: (one.not_after, one.sha256), reverse=True)
 
+    def _authorities_above(self, certificate: Certificate) -> list[Certificate]:
+        """The stored CA certificates that may have signed this one, and this one if it is stored."""
+        subjects = {certificate.subject, certificate.issuer}
+        found = (self.store.find_ca_certificates_by_subject(self.stores, subject) for subject in subjects)
+        return [cached_certificate(der) for ders in found for der in ders]
+
     def _find_issuer(self, choice: CaSigned, key: PublicKey) -> Issuer:
         """The issuer: the certificate that was given, or named, or the one in the attached stores."""
         if choice.certificate_pem is not None and choice.certificate_id is not None:
             raise MalformedRequest("Expected one of issuerCertificatePEM and issuerCertificateId, found both.")
         if choice.certificate_pem is not None:
-            return issuer_from_certificate(load_certificate(load_pem(choice.certificate_pem, "CERTIFICATE")), key)
+            certificate = load_certificate(load_pem(choice.certificate_pem, "CERTIFICATE"))
+            issuer = issuer_from_certificate(certificate, key)
+            check_presented_issuer(certificate, self._authorities_above(certificate))
+            return issuer
         if choice.certificate_id is not None:
             store_path = choice.certificate_id.rpartition(".")[0]
             if store_path not in self.stores:

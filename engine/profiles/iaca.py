@@ -17,8 +17,8 @@ from engine.profiles.lint import check_presented_certificate
 from engine.profiles.naming import attribute_title, load_alternative_name, load_distribution_point, load_iso_subject
 from engine.profiles.orders import IacaOrder, IssuerAlternativeNameOrder
 from engine.profiles.validity import Lifetime, Validity, choose_validity, plus_years, whole_seconds
-from engine.x509.algorithms import check_signature, load_signature_algorithm, signature_algorithm_for
-from engine.x509.certificate import Certificate, CertificateDraft
+from engine.x509.algorithms import signature_algorithm_for
+from engine.x509.certificate import Certificate, CertificateDraft, check_signed_by
 from engine.x509.der import read_children, read_element
 from engine.x509.extensions import (
     BasicConstraints,
@@ -114,15 +114,9 @@ def check_iaca(certificate: Certificate) -> None:
 
 @lru_cache(maxsize=256)
 def _check_iaca(der: bytes, public_key: PublicKey) -> None:
-    tbs_certificate, algorithm, signature = read_children(read_element(der).content)
-    check_presented_certificate(tbs_certificate.encoding, "iaca")
+    check_presented_certificate(read_children(read_element(der).content)[0].encoding, "iaca")
     try:
-        check_signature(
-            public_key,
-            load_signature_algorithm(algorithm.encoding),
-            signature.content[1:],
-            tbs_certificate.encoding,
-        )
+        check_signed_by(der, public_key)
     except InvalidSignature:
         raise PolicyRefusal("The IACA certificate must be signed by its own key, found another signature.") from None
 

@@ -1,14 +1,17 @@
 """The issuer of a certificate: what a profile needs to know of the CA that will sign."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from cryptography.exceptions import InvalidSignature
 
 from engine.errors import PolicyRefusal
 from engine.profiles.faults import check_no_faults
 from engine.profiles.iaca import check_iso_key, iaca_alternative_name, iaca_subject, iaca_validity
 from engine.profiles.orders import IacaOrder
 from engine.profiles.validity import Validity
-from engine.x509.certificate import Certificate
+from engine.x509.certificate import Certificate, check_signed_by
 from engine.x509.extensions import CopiedExtension, Extension
 from engine.x509.names import build_name
 from engine.x509.spki import PublicKey
@@ -68,6 +71,29 @@ def issuer_from_certificate(certificate: Certificate, signing_key: PublicKey) ->
         issuer_alternative_name=(
             None if alternative_name is None else CopiedExtension(ISSUER_ALTERNATIVE_NAME, *alternative_name)
         ),
+    )
+
+
+def check_presented_issuer(certificate: Certificate, known_authorities: Sequence[Certificate]) -> None:
+    """Raise PolicyRefusal unless a CA certificate that a caller presents is what some authority has signed.
+
+    Anybody can write a certificate with any name around a public key. It is believed if it is self-signed, or signed
+    by one of `known_authorities`, whose subject is its issuer, or is itself one of them.
+    """
+    if certificate in known_authorities:
+        return
+    signers = [one for one in known_authorities if one.subject == certificate.issuer]
+    if certificate.subject == certificate.issuer:
+        signers.append(certificate)
+    for signer in signers:
+        try:
+            check_signed_by(certificate.der, signer.public_key)
+        except InvalidSignature:
+            continue
+        return
+    raise PolicyRefusal(
+        "The issuer certificate must be self-signed, stored, or signed by a stored CA certificate, "
+        "found one with another signature."
     )
 
 

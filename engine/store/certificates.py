@@ -38,6 +38,17 @@ _FIND_CA = (
     .order_by(certificates.c.not_before, certificates.c.sha256)
     .distinct()
 )
+_FIND_CA_BY_SUBJECT = (
+    select(certificates.c.der, certificates.c.not_before, certificates.c.sha256)
+    .join_from(certificates, entries, entries.c.certificate_sha256 == certificates.c.sha256)
+    .where(
+        certificates.c.subject == bindparam("subject"),
+        certificates.c.is_ca,
+        entries.c.store_path.in_(bindparam("store_paths", expanding=True)),
+    )
+    .order_by(certificates.c.not_before, certificates.c.sha256)
+    .distinct()
+)
 # A caller can put a foreign CA certificate for any public key into a store. It says something about this deployment
 # only if the key is one of its own.
 _IS_CA_KEY = (
@@ -140,6 +151,14 @@ class Certificates:
         Expired ones too: the caller has the clock. Raises StoreError.
         """
         found = self._database.read(_FIND_CA, {"store_paths": list(store_paths), "spki_sha256": spki_sha256})
+        return tuple(row.der for row in found)
+
+    def find_ca_certificates_by_subject(self, store_paths: Collection[str], subject: bytes) -> tuple[bytes, ...]:
+        """The CA certificates (DER) in these stores with this subject (DER Name), oldest first, each once.
+
+        Expired ones too: the caller has the clock. Raises StoreError.
+        """
+        found = self._database.read(_FIND_CA_BY_SUBJECT, {"store_paths": list(store_paths), "subject": subject})
         return tuple(row.der for row in found)
 
     def is_ca_key(self, spki_sha256: str) -> bool:

@@ -115,7 +115,7 @@ certificates = Table(
     # None: not issued here, but put into a certificate store by a caller.
     Column("intent_id", String(64), ForeignKey("intents.intent_id"), unique=True),
     Column("der", LargeBinary, nullable=False),
-    Column("subject", LargeBinary, nullable=False),
+    Column("subject", LargeBinary, nullable=False, index=True),
     Column("issuer", LargeBinary, nullable=False),
     Column("serial_number", String(40), nullable=False),
     Column("spki_sha256", String(64), nullable=False, index=True),

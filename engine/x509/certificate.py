@@ -11,7 +11,7 @@ from cryptography.x509 import load_der_x509_certificate
 
 from engine.errors import IssuanceDefect, MalformedRequest, UnsupportedRequest
 from engine.x509 import der as asn1
-from engine.x509.algorithms import SignatureAlgorithm, check_signature
+from engine.x509.algorithms import SignatureAlgorithm, check_signature, load_signature_algorithm
 from engine.x509.extensions import Extension, build_extensions
 from engine.x509.names import Name, build_name, load_checked_name
 from engine.x509.received_extensions import (
@@ -164,6 +164,16 @@ class Certificate:
     def sha256(self) -> str:
         """The fingerprint: hexadecimal SHA-256 of the whole certificate."""
         return hashlib.sha256(self.der).hexdigest()
+
+
+def check_signed_by(der: bytes, issuer_key: PublicKey) -> None:
+    """Raise cryptography's InvalidSignature unless the key has signed this certificate, which was loaded before.
+
+    MalformedRequest or UnsupportedRequest if the signature algorithm is not accepted.
+    """
+    tbs_certificate, algorithm, signature = asn1.read_children(asn1.read_element(der).content)
+    accepted = load_signature_algorithm(algorithm.encoding)
+    check_signature(issuer_key, accepted, signature.content[1:], tbs_certificate.encoding)
 
 
 def load_certificate(der: bytes) -> Certificate:

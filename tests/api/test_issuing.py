@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from engine.x509.certificate import load_certificate as load_engine_certificate
+from engine.x509.pem import load_pem
 from tests.api.bodies import (
     CA_EXTENSIONS,
     certificate_body,
@@ -238,6 +240,24 @@ def test_the_issuer_certificate_may_be_given_or_named(running: Running, issue: I
             certificate.verify_directly_issued_by(issuer)
 
 
+def store(running: Running, entry_id: str, pem: str) -> None:
+    """Put a certificate of an outside CA into the first store."""
+    certificate = load_engine_certificate(load_pem(pem, "CERTIFICATE"))
+    running.engine.store.add_entry(
+        path=f"test.tenant1.x509-store-1.{entry_id}",
+        type="base",
+        certificate=certificate.der,
+        sha256=certificate.sha256,
+        subject=certificate.subject,
+        issuer=certificate.issuer,
+        serial_number=certificate.serial_number,
+        spki_sha256=certificate.public_key.sha256,
+        is_ca=certificate.is_ca,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+    )
+
+
 def test_an_issuer_with_attributes_that_are_repeated_or_not_ours_is_named_in_full(
     running: Running, issue: Issue
 ) -> None:
@@ -254,6 +274,7 @@ def test_an_issuer_with_attributes_that_are_repeated_or_not_ours_is_named_in_ful
         public_key=hosted_key,
         subject=attributes,
     )
+    store(running, "outside-ca", outside_certificate(outside_key("ca"), CA_EXTENSIONS, subject=attributes))
     issuer = {"type": "ca-signed", "issuerKeyDescriptor": hosted("without-certificate"), "issuerCertificatePEM": cross}
     answer = issue("certificate", changed(certificate_body(), "issuer", issuer))
     assert answer["certificateData"]["issuerName"] == {
@@ -263,6 +284,19 @@ def test_an_issuer_with_attributes_that_are_repeated_or_not_ours_is_named_in_ful
     }
     certificate = load_certificate(answer["certificatePEM"])
     assert certificate.issuer.public_bytes() == x509.load_pem_x509_certificate(cross.encode()).subject.public_bytes()
+
+
+def test_an_issuer_certificate_that_no_known_authority_signed_is_refused(running: Running) -> None:
+    """Anybody can write another name, or a longer life, around the public key of a CA."""
+    hosted_key = load_der_public_key(running.engine.store.find_key("test.tenant1.kms1.ca-secp256r1").spki)
+    forged = outside_certificate(
+        outside_key("forger"), [*CA_EXTENSIONS, subject_key_identifier(hosted_key)], public_key=hosted_key
+    )
+    signatures, stored = running.signatures, running.stored()
+    answer = running.post("certificate", changed(certificate_body(), "issuer.issuerCertificatePEM", forged))
+    assert answer.status_code == 400
+    assert "must be self-signed, stored, or signed by a stored CA certificate" in answer.json()["message"]
+    assert (running.signatures, running.stored()) == (signatures, stored)
 
 
 # Private JWKs
