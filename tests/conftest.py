@@ -1,35 +1,28 @@
-"""The token that tests share: SoftHSM in a temporary folder, or the device that ENGINE_TEST_TOKEN_URI names.
+"""The token that tests share: SoftHSM in a temporary folder, or the device that the environment chooses.
 
-One process has one SOFTHSM2_CONF, so whatever runs in this process shares this folder; a test that needs another one
-starts another process. A device's URI names everything, for instance
-`pkcs11:token=trial?module-path=/usr/lib/vendor.so&pin-source=/run/pin`.
+One process has one environment, so whatever runs in this process shares this token; a test that needs another one
+starts another process. tests/token/devices says which devices there are and how any other HSM is named.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from engine.token import Token, TokenSettings, load_uri
-from tests.softhsm import SoftHsm, make_softhsm
+from engine.token import Token, TokenSettings
+from tests.token.devices import Device, chosen_device, open_device
 
 
 @pytest.fixture(scope="session")
-def softhsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
-    """A SoftHSM token, made but not opened."""
-    return make_softhsm(tmp_path_factory.mktemp("softhsm"))
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+    """The device under test, its token made but not opened."""
+    with open_device(chosen_device(), tmp_path_factory.mktemp("device")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
-def token_settings(request: pytest.FixtureRequest) -> TokenSettings:
+def token_settings(device: Device) -> TokenSettings:
     """Settings of the token under test."""
-    device = os.environ.get("ENGINE_TEST_TOKEN_URI")
-    if device is None:
-        softhsm: SoftHsm = request.getfixturevalue("softhsm")
-        return softhsm.settings()
-    module = load_uri(device).module_path
-    assert module is not None, "ENGINE_TEST_TOKEN_URI must have a module-path"
-    return TokenSettings(name="device", module=module, uri=device, pin=None)
+    return device.settings()
 
 
 @pytest.fixture(scope="session")
