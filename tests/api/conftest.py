@@ -76,7 +76,7 @@ class Running:
         return paths
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     config_path = create(tmp_path_factory.mktemp("api") / "data")
     with config_path.open("a", encoding="utf-8") as file:
@@ -123,7 +123,7 @@ def issue(running: Running) -> Callable[..., Any]:
     return post
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def data_folder(running: Running) -> Path:
     """Where the engine keeps everything."""
     return Path(running.engine.config.store.url.removeprefix("sqlite:///")).parent
