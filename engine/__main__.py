@@ -4,11 +4,13 @@
     signing-engine trial  --data DIR [--once]     init, serve, and walk the main workflow against the server
     signing-engine serve  --config FILE           serve the JSON API
     signing-engine check  --config FILE           open everything, print what would be served, and stop
+    signing-engine doctor --config FILE           examine tokens step by step; or --module PATH --uri URI
     signing-engine worker                         what serve starts; not for people
-    signing-engine keys generate|adopt|list       bind key paths to keys on a token
+    signing-engine keys generate|adopt|list|show  bind key paths to keys on a token, examine one
     signing-engine credentials create             make an API key
 
-Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2: the command line is wrong.
+Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2: the command line is wrong; 77: a token
+refused the login, which is not to be tried again as it is (RestartPreventExitStatus=77 for systemd).
 """
 
 import argparse
@@ -21,13 +23,15 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.app import open_engine
+from engine.app import ask_pins, open_engine
 from engine.config import EngineConfig, load_config
+from engine.custody_lines import custody_lines
 from engine.directory.credentials import create_api_key
-from engine.errors import ConfigError, EngineError
+from engine.doctor_command import add_doctor
+from engine.errors import ConfigError, EngineError, TokenLoginRefused
 from engine.quickstart import create
 from engine.server import base_url, end_with_parent, open_socket, serve
-from engine.supervisor import REPLACE_ME, Supervisor, supervised
+from engine.supervisor import LOGIN_REFUSED, REPLACE_ME, Supervisor, receive_pins, supervised
 from engine.workflow import walk
 
 
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EngineError as error:
         for line in (f"signing-engine: {error.message}", *(f"  {detail}" for detail in error.details)):
             sys.stderr.write(f"{line}\n")
-        return 1
+        return LOGIN_REFUSED if isinstance(error, TokenLoginRefused) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,9 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--config", type=Path, required=True)
     worker.add_argument("--socket", type=int, required=True)
     worker.add_argument("--ready", type=int, required=True)
+    worker.add_argument("--pins", type=int, required=True)
     worker.add_argument("--replacement", action="store_true")
     worker.set_defaults(command=_worker)
     check.set_defaults(command=_check)
+    add_doctor(commands.add_parser("doctor", help="examine tokens step by step and say what to do"))
     for one in (trial, serve):
         one.add_argument("--host", help="instead of server.host")
         one.add_argument("--port", type=int, help="instead of server.port")
@@ -80,9 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     adopt.add_argument("--label", help="CKA_LABEL")
     adopt.add_argument("--id", help="CKA_ID, hex")
     adopt.set_defaults(command=_adopt_key)
-    show = keys.add_parser("list", help="list the keys of a KMS")
-    show.add_argument("path", help="{organization}.{tenant}.{kms}")
-    show.set_defaults(command=_list_keys)
+    listing = keys.add_parser("list", help="list the keys of a KMS")
+    listing.add_argument("path", help="{organization}.{tenant}.{kms}")
+    listing.set_defaults(command=_list_keys)
+    show = keys.add_parser("show", help="examine a key on its token and print its custody record")
+    show.add_argument("path", help="{organization}.{tenant}.{kms}.{keyId}")
+    show.set_defaults(command=_show_key)
 
     credentials = commands.add_parser("credentials", help="API keys").add_subparsers(required=True)
     credential = credentials.add_parser("create", help="make an API key and print it once")
@@ -90,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     credential.add_argument("--scope", required=True, help="the path it may act on and below")
     credential.set_defaults(command=_create_credential)
 
-    for one in (serve, check, generate, adopt, show, credential):
+    for one in (serve, check, generate, adopt, listing, show, credential):
         one.add_argument("--config", type=Path, required=True, help="the configuration file")
     return parser
 
@@ -107,17 +116,21 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    with _listen(load_config(options.config), options) as listener:
-        with supervised(options.config, listener) as (supervisor, over):
+    config = load_config(options.config)
+    pins = ask_pins(config)
+    with _listen(config, options) as listener:
+        with supervised(options.config, listener, pins) as (supervisor, over):
             if _wait_until_ready(supervisor, over):
                 _say(f"Serving on {base_url(listener)}")
             over.wait()
-        return 0 if supervisor.ready.is_set() else 1
+        return supervisor.exit_code
 
 
 def _trial(options: argparse.Namespace) -> int:
     config = create(options.data)
-    with _listen(load_config(config), options) as listener, supervised(config, listener) as (supervisor, over):
+    loaded = load_config(config)
+    pins = ask_pins(loaded)
+    with _listen(loaded, options) as listener, supervised(config, listener, pins) as (supervisor, over):
         if not _wait_until_ready(supervisor, over):
             return 1
         key_file = config.parent / "api-key"
@@ -138,7 +151,7 @@ def _wait_until_ready(supervisor: Supervisor, over: threading.Event) -> bool:
 def _worker(options: argparse.Namespace) -> int:
     end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    engine = open_engine(options.config)
+    engine = open_engine(options.config, receive_pins(options.pins), tokens_may_be_away=options.replacement)
     for intent in engine.dangling:
         _say(
             f"A signature of an earlier run has an unknown outcome: intent {intent.intent_id}, "
@@ -170,7 +183,7 @@ def _check(options: argparse.Namespace) -> int:
         for path, kms in engine.directory.kms.items():
             _say(f"kms {path} on token {kms.token_name}")
             for row in kms.list_keys():
-                kms.token.custody(kms.signer(row.path).reference)
+                kms.check_custody(row.path)
                 _say(f"  key {row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
         for path, service in engine.directory.x509_services.items():
             _say(f"x509-service {path}: kms {', '.join(service.kms)}; stores {', '.join(service.stores)}")
@@ -203,8 +216,10 @@ def _adopt_key(options: argparse.Namespace) -> int:
     if options.label is None and token_id is None:
         raise ConfigError("Expected --label, --id or both, found neither.")
     with open_engine(options.config) as engine:
-        row = engine.directory.find_kms(kms_path).adopt_key(key_id, label=options.label, token_id=token_id)
-        _say(f"{row.path}: {row.key_type}, SPKI SHA-256 {row.spki_sha256}")
+        record = engine.directory.find_kms(kms_path).adopt_key(key_id, label=options.label, token_id=token_id)
+        _say(f"{record.path}: {record.public_key.key_type}, SPKI SHA-256 {record.public_key.sha256}")
+        for shortfall in record.shortfalls:
+            _say(f"  falls short of require-custody: {shortfall}")
     return 0
 
 
@@ -213,6 +228,15 @@ def _list_keys(options: argparse.Namespace) -> int:
         for row in engine.directory.find_kms(options.path).list_keys():
             _say(f"{row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
     return 0
+
+
+def _show_key(options: argparse.Namespace) -> int:
+    """Exit code 1 if the record falls short of what `require-custody` wants."""
+    kms_path, _ = _split_key_path(options.path)
+    with open_engine(options.config) as engine:
+        record = engine.directory.find_kms(kms_path).check_custody(options.path)
+        _say(*custody_lines(record))
+    return 1 if record.shortfalls else 0
 
 
 def _create_credential(options: argparse.Namespace) -> int:

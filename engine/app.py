@@ -26,7 +26,18 @@ from engine.directory.directory import Threads
 from engine.errors import ConfigError
 from engine.issuance import Corridor, utc_now
 from engine.store import DanglingIntent, Store
-from engine.token import EnvironmentPin, FilePin, PinSource, Token, TokenSettings
+from engine.token import (
+    CommandPin,
+    CredentialPin,
+    EnvironmentPin,
+    FilePin,
+    HeldPin,
+    Pin,
+    PinSource,
+    Token,
+    TokenSettings,
+    ask_pin,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +64,35 @@ class Engine:
         self.close()
 
 
-def open_engine(config_path: Path) -> Engine:
-    """Open what the configuration file at `config_path` declares. Raises ConfigError, TokenError or StoreError."""
+def ask_pins(config: EngineConfig) -> dict[str, Pin]:
+    """Ask on the terminal for every PIN that the configuration says is typed; by the token's name. ConfigError."""
+    return {name: ask_pin(name) for name, token in config.tokens.items() if token.pin.prompt}
+
+
+def open_engine(
+    config_path: Path, pins: Mapping[str, Pin] | None = None, *, tokens_may_be_away: bool = False
+) -> Engine:
+    """Open what the configuration file at `config_path` declares. Raises ConfigError, TokenError or StoreError.
+
+    `pins` are those that were typed already; None: they are asked for now. With `tokens_may_be_away` no token is waited
+    for: each is served when it comes, and says meanwhile why it is away.
+    """
     config = load_config(config_path)
+    if pins is None:
+        pins = ask_pins(config)
+    for name, token_config in config.tokens.items():
+        if token_config.pin.prompt and name not in pins:
+            raise ConfigError(f"tokens.{name}.pin: a PIN is asked for when the server starts; start it anew.")
     with ExitStack() as opening:
         store = Store.open(config.store.url)
         opening.callback(store.close)
         dangling = store.close_dangling_intents()
         tokens: dict[str, Token] = {}
         for name, token_config in config.tokens.items():
-            tokens[name] = Token.open(_token_settings(name, token_config))
+            settings = token_settings(name, token_config, pins.get(name))
+            tokens[name] = Token.open(settings, may_be_away=tokens_may_be_away)
             opening.callback(tokens[name].close)
-        threads = Threads(config.server.threads, config.server.queue, config.server.request_seconds)
+        threads = Threads(config.threads(), config.server.queue, config.server.request_seconds)
         opening.callback(threads.close)
         directory = _build_directory(config, store, tokens, threads)
         return Engine(
@@ -78,24 +106,30 @@ def open_engine(config_path: Path) -> Engine:
         )
 
 
-def _pin_source(name: str, pin: PinConfig) -> PinSource:
+def _pin_source(pin: PinConfig, typed: Pin | None) -> PinSource | None:
     if pin.file is not None:
         return FilePin(pin.file)
     if pin.environment is not None:
         return EnvironmentPin(pin.environment)
-    raise ConfigError(f"tokens.{name}.pin: expected one of file and environment.")
+    if pin.command is not None:
+        return CommandPin(pin.command)
+    if pin.credential is not None:
+        return CredentialPin(pin.credential)
+    return None if typed is None else HeldPin(typed)
 
 
-def _token_settings(name: str, config: TokenConfig) -> TokenSettings:
+def token_settings(name: str, config: TokenConfig, typed: Pin | None) -> TokenSettings:
+    """How the token `name` is opened. `typed` is its PIN where the configuration says that it is typed."""
     return TokenSettings(
         name=name,
         module=config.module,
         uri=config.uri,
-        pin=_pin_source(name, config.pin),
+        pin=_pin_source(config.pin, typed),
         sessions=config.sessions,
         environment=config.environment,
         wait_seconds=config.wait_seconds,
         sign_seconds=config.sign_seconds,
+        keep_alive_seconds=config.keep_alive_seconds,
         initialize_arguments=config.initialize_arguments,
     )
 
@@ -108,7 +142,13 @@ def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, To
         blocked_keys=frozenset(config.policy.blocked_keys),
     )
     kms = {
-        path: Kms(path=path, token_name=service.token, token=tokens[service.token], store=store)
+        path: Kms(
+            path=path,
+            token_name=service.token,
+            token=tokens[service.token],
+            store=store,
+            allow_adopt=service.allow_adopt,
+        )
         for path, service in config.services.items()
         if isinstance(service, KmsConfig)
     }
@@ -120,6 +160,7 @@ def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, To
             store=store,
             corridor=corridor,
             jwk_token=tokens[service.jwk_token] if service.allow_jwk_signing_keys and service.jwk_token else None,
+            custody_minutes=service.custody_minutes if service.require_custody else None,
         )
         for path, service in config.services.items()
         if isinstance(service, X509ServiceConfig)

@@ -6,11 +6,11 @@ file mean "beside the file", so that a data folder can be moved. Nothing is open
 
 import re
 import tomllib
-from dataclasses import field
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from engine.errors import ConfigError
@@ -22,6 +22,7 @@ _STRICT = ConfigDict(
     hide_input_in_errors=True,
 )
 
+_MOST_THREADS = 256
 _ID = r"[A-Za-z0-9_-]{1,256}"
 OrganizationId = Annotated[str, Field(pattern=rf"^{_ID}$")]
 ServicePath = Annotated[str, Field(pattern=rf"^{_ID}\.{_ID}\.{_ID}$")]
@@ -50,6 +51,7 @@ def _database_url(value: str, info: ValidationInfo) -> str:
 
 
 FilePath = Annotated[str, AfterValidator(_beside_file)]
+Argument = Annotated[str, Field(pattern=r"^[^\x00]*$"), AfterValidator(_variable)]
 SpkiSha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,8 +61,8 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    threads: Annotated[int, Field(ge=1, le=256)] = 8
-    """Threads that walk the issuing corridor; about as many as a token has sessions."""
+    threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
+    """Threads that walk the issuing corridor; as many as the tokens have sessions if it is not set."""
     queue: Annotated[int, Field(ge=1, le=100_000)] = 512
     """Requests that may wait for a thread; one more is answered 503."""
     request_seconds: Annotated[float, Field(gt=0, le=600)] = 15.0
@@ -76,10 +78,22 @@ class StoreConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class PinConfig:
-    """Where the user PIN is found: exactly one of a file and an environment variable. Never the PIN itself."""
+    """Where the user PIN is found: exactly one of these. Never the PIN itself."""
 
     file: FilePath | None = None
+    """A file that only its owner may read."""
     environment: str | None = None
+    """The name of a variable."""
+    command: Annotated[tuple[Argument, ...], Field(min_length=1)] | None = None
+    """A program and its arguments, run without a shell; it prints the PIN on one line."""
+    credential: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.@-]{0,254}$")] | None = None
+    """The name of a systemd credential."""
+    prompt: Literal[True] | None = None
+    """Asked for on the terminal, once."""
+
+    def sources(self) -> tuple[str, ...]:
+        """Which of them are named."""
+        return tuple(source.name for source in fields(self) if getattr(self, source.name) is not None)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -98,6 +112,8 @@ class TokenConfig:
     """What the module wants in CK_C_INITIALIZE_ARGS.pReserved (NSS softokn does)."""
     wait_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
     sign_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+    keep_alive_seconds: Annotated[float, Field(ge=0, le=86400)] = 60.0
+    """Sessions idle for longer are asked for their state; 0: they are not."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -113,6 +129,8 @@ class KmsConfig:
 
     type: Literal["kms"]
     token: TokenName
+    allow_adopt: StrictBool = False
+    """Whether a caller of the API may bind a key that is on the token already; the operator always may."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -132,6 +150,10 @@ class X509ServiceConfig:
     allow_jwk_signing_keys: bool = False
     """Whether a request may bring a private JWK, which is used once as a session object of `jwk-token`."""
     jwk_token: TokenName | None = None
+    require_custody: StrictBool = False
+    """Whether only keys may sign whose custody record shows that they were made on their token and cannot leave it."""
+    custody_minutes: Annotated[int, Field(ge=0, le=10_080)] = 60
+    """How old the examination of such a key may be; 0 examines it before every signature."""
 
 
 ServiceConfig = Annotated[KmsConfig | X509StoreConfig | X509ServiceConfig, Field(discriminator="type")]
@@ -155,6 +177,11 @@ class EngineConfig:
     services: dict[ServicePath, ServiceConfig]
     server: ServerConfig = field(default_factory=ServerConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+    def threads(self) -> int:
+        """How many requests are worked on at once."""
+        sessions = sum(token.sessions for token in self.tokens.values())
+        return self.server.threads or max(1, min(_MOST_THREADS, sessions))
 
 
 _ADAPTER = TypeAdapter(EngineConfig)
@@ -194,8 +221,10 @@ def _reference_faults(config: EngineConfig) -> list[str]:
     """What one part of the file says of another and is not so."""
     faults: list[str] = []
     for name, token in config.tokens.items():
-        if (token.pin.file is None) == (token.pin.environment is None):
-            faults.append(f"tokens.{name}.pin: expected exactly one of file and environment.")
+        if len(token.pin.sources()) != 1:
+            named = " and ".join(token.pin.sources()) or "none"
+            sources = ", ".join(source.name for source in fields(PinConfig))
+            faults.append(f"tokens.{name}.pin: expected exactly one of {sources}, found {named}.")
         if not token.module.startswith("/"):
             faults.append(f"tokens.{name}.module: expected an absolute path, found {token.module!r}.")
     for path, service in config.services.items():

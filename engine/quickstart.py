@@ -14,7 +14,7 @@ from engine.directory import HostedKey, Kms, SelfSigned, X509Service
 from engine.directory.credentials import create_api_key, find_credential
 from engine.directory.descriptors import KeySource
 from engine.directory.kms import token_key_id
-from engine.errors import ConfigError, NotFound, TokenKeyNotFound
+from engine.errors import ConfigError, NotFound
 from engine.issuance import Caller
 from engine.profiles.orders import GenericOrder, IacaOrder, IssuerAlternativeNameOrder, SubjectName
 
@@ -35,7 +35,7 @@ CONFIGURATION = f"""\
 [server]
 host = "127.0.0.1"      # address to listen on
 port = 8080
-threads = 8             # requests worked on at once; about as many as a token has sessions
+# threads = 8           # requests worked on at once; without this line as many as the tokens have sessions
 queue = 512             # requests that may wait for a thread; one more is answered 503
 request-seconds = 15.0  # how long a request may take before it is answered 503, whatever the token does
 
@@ -49,7 +49,8 @@ uri = "pkcs11:token={TRIAL_LABEL}"                      # RFC 7512: token and/or
 pin = {{ file = "softhsm/pin" }}                          # or {{ environment = "NAME" }}
 sessions = 8            # most PKCS#11 sessions to open
 wait-seconds = 5.0      # how long a request waits for a free session before it is answered 503
-sign-seconds = 10.0     # how long one signature may take
+sign-seconds = 10.0     # how long one signature may take before the worker process is replaced
+keep-alive-seconds = 60.0   # no session is left idle for longer without asking the token for its state; 0: never ask
 # Variables the module reads when it is loaded; a value that begins with ./ is a path beside this file.
 environment = {{ SOFTHSM2_CONF = "./softhsm/softhsm2.conf" }}
 # initialize-arguments = ""   # only for modules that want a string in C_Initialize (NSS softokn)
@@ -61,6 +62,7 @@ tenants = ["tenant1"]
 [services."{KMS_PATH}"]
 type = "kms"
 token = "trial"
+allow-adopt = true      # a caller may bind a key that is on the token already; `keys adopt` can always
 
 # A certificate store.
 [services."{STORE_PATH}"]
@@ -73,6 +75,8 @@ kms = ["{KMS_PATH}"]
 stores = ["{STORE_PATH}"]
 allow-jwk-signing-keys = true   # a request may bring a private JWK; it becomes a session object of jwk-token
 jwk-token = "trial"
+require-custody = false # sign only with keys whose custody record shows them made on the token and unable to leave it
+custody-minutes = 60    # how old that examination may be; 0 examines the key before every signature
 
 [policy]
 blocked-keys = []       # SHA-256 of SubjectPublicKeyInfo, hex: keys that never get a certificate
@@ -145,7 +149,7 @@ def _create_key(kms: Kms, key_id: str) -> None:
     path = kms.key_path(key_id)
     try:
         kms.adopt_key(key_id, label=path, token_id=token_key_id(path))
-    except TokenKeyNotFound:
+    except NotFound:
         kms.token.destroy_leftovers(path, token_key_id(path))
         kms.generate_key(key_id, "secp256r1")
 

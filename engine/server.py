@@ -75,7 +75,7 @@ def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int
 
     def watch() -> None:
         while not over.wait(_WATCH_SECONDS):
-            if any(token.state() == "not answering" for token in engine.tokens.values()):
+            if any(token.is_hung() for token in engine.tokens.values()):
                 hung.set()
                 server.should_exit = True
                 return

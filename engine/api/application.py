@@ -12,6 +12,7 @@ from starlette.responses import Response
 from engine.api.edge import RequestEdge
 from engine.api.health import health_routes
 from engine.api.json_body import BODY_LIMIT
+from engine.api.kms import kms_routes
 from engine.api.paths import shown
 from engine.api.ports import Directory
 from engine.api.problems import MethodNotAllowed, render_problem
@@ -31,6 +32,7 @@ def build_application(
             *health_routes(directory),
             *x509_service_routes(directory, body_limit),
             *x509_store_routes(directory),
+            *kms_routes(directory, body_limit),
         ],
         middleware=[Middleware(RequestEdge)],
         exception_handlers={EngineError: _engine_problem, HTTPException: _http_problem},

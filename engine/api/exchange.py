@@ -20,13 +20,13 @@ from engine.issuance import Caller
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 PostAnswer = Callable[[str, Mapping[str, object], Caller], object]
-"""Target path, JSON object and caller → the JSON value of a 200."""
+"""Target path, JSON object and caller → the JSON value of the answer."""
 GetAnswer = Callable[[str, Mapping[str, str]], object]
 """Target path and query parameters → the JSON value of a 200."""
 
 
-def post_endpoint(directory: Directory, body_limit: int, answer: PostAnswer) -> Endpoint:
-    """The endpoint of a call with a JSON object as its body."""
+def post_endpoint(directory: Directory, body_limit: int, answer: PostAnswer, status: int = 200) -> Endpoint:
+    """The endpoint of a call with a JSON object as its body; `status` is that of success."""
 
     async def endpoint(request: Request) -> Response:
         secret = presented_secret(request.headers)
@@ -46,7 +46,7 @@ def post_endpoint(directory: Directory, body_limit: int, answer: PostAnswer) -> 
                 request_id=request_id,
                 request_digest=hashlib.sha256(octets).hexdigest(),
             )
-            return json_response(200, answer(target, document, caller))
+            return json_response(status, answer(target, document, caller))
 
         return await directory.run(work)
 

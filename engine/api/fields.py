@@ -27,6 +27,8 @@ _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _OBJECT_IDENTIFIER = re.compile(r"(?:[01]\.[0-3]?[0-9]|2\.(?:0|[1-9][0-9]{0,38}))(?:\.(?:0|[1-9][0-9]{0,38})){0,30}")
+_HEX_OCTETS = 255
+_HEX = re.compile(rf"(?:[0-9A-Fa-f]{{2}}){{1,{_HEX_OCTETS}}}")
 _LEADING_ZERO = re.compile(r"\.0[0-9]")
 
 
@@ -69,6 +71,12 @@ def _check_object_identifier(value: str) -> str:
     return value
 
 
+def _check_hex(value: str) -> str:
+    if not _HEX.fullmatch(value):
+        raise _fault(f"expected 1 to {_HEX_OCTETS} octets in hex, found {shown(value)}")
+    return value
+
+
 def _check_id(value: str) -> str:
     try:
         check_id(value)
@@ -90,6 +98,7 @@ KeyUsageName = Annotated[str, AfterValidator(_load_key_usage)]
 ObjectIdentifier = Annotated[str, AfterValidator(_check_object_identifier)]
 Id = Annotated[str, AfterValidator(_check_id)]
 Path = Annotated[str, AfterValidator(_check_path)]
+Hex = Annotated[str, AfterValidator(_check_hex)]
 Flag = StrictBool
 WholeNumber = StrictInt
 Strings = tuple[str, ...]

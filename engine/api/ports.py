@@ -7,7 +7,7 @@ is called inside `run`, so none of them may hold the event loop.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from engine.directory import IacaSigner, IssuerChoice, KeyDescriptor, SubjectSource
+from engine.directory import IacaSigner, IssuerChoice, KeyDescriptor, KeyRecord, SubjectSource
 from engine.issuance import Caller, IssuedCertificate, IssuedRequest
 from engine.profiles.orders import (
     DocumentSignerOrder,
@@ -110,11 +110,29 @@ class X509Store(Protocol):
         """The entry with that child id. Raises NotFound."""
 
 
+class Kms(Protocol):
+    """A KMS: keys on one token."""
+
+    def list_records(self) -> Sequence[KeyRecord]:
+        """Every key with the record that was kept last, in a stable order."""
+
+    def check_custody(self, path: str, /) -> KeyRecord:
+        """The key at that full path, examined on its token now. Raises NotFound."""
+
+    def adopt_key(
+        self, key_id: str, /, *, label: str | None, token_id: bytes | None, by_caller: bool = False
+    ) -> KeyRecord:
+        """Bind a key that is on the token already. Raises NotFound, PolicyRefusal, NotAuthorized, AlreadyExists."""
+
+
 class Directory(Protocol):
     """Live things by path."""
 
     def find_credential(self, secret: str, /) -> Credential | None:
         """The credential whose secret this is."""
+
+    def find_kms(self, path: str, /) -> Kms:
+        """The KMS at `path`. Raises NotFound."""
 
     def x509_service(self, path: str, /) -> X509Service:
         """The X.509 service at `path`. Raises NotFound."""

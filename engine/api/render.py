@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from engine.api.fields import KEY_USAGES, capitalized
 from engine.api.ports import StoredCertificate
+from engine.directory import KeyRecord
 from engine.issuance import IssuedCertificate, IssuedRequest
 from engine.profiles.orders import AlternativeNames
 from engine.x509.certificate import CertificateDraft
@@ -110,6 +112,32 @@ def render_entry(entry: StoredCertificate) -> dict[str, object]:
     if entry.metadata is not None:
         data["complementaryMetadata"] = dict(entry.metadata)
     return {"_id": entry.path, "data": data}
+
+
+def render_key(record: KeyRecord) -> dict[str, object]:
+    """A key of a KMS: its public half and its custody record, whose members have the names of PKCS#11 attributes."""
+    custody = {
+        **record.custody,
+        "origin": record.origin,
+        "spki_sha256": record.public_key.sha256,
+        "checked_at": _instant(record.checked_at),
+        "shortfalls": list(record.shortfalls),
+    }
+    return {
+        "_id": record.path,
+        "type": "key",
+        "key": {"type": "jwk", "jwk": render_public_jwk(record.public_key)},
+        "custody": _camel(custody),
+    }
+
+
+def _camel(members: Mapping[str, object]) -> dict[str, object]:
+    """Names as the API writes them; false stays, null and empty lists go."""
+    return {
+        to_camel(name): _camel(value) if isinstance(value, Mapping) else value
+        for name, value in members.items()
+        if value is not None and value != []
+    }
 
 
 def _issued(issued: IssuedCertificate, data: Mapping[str, object]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from engine.api.fields import Flag, Id, Instant, KeyUsageName, ObjectIdentifier, Path, Strings, WholeNumber
+from engine.api.fields import Flag, Hex, Id, Instant, KeyUsageName, ObjectIdentifier, Path, Strings, WholeNumber
 from engine.directory import (
     CaSigned,
     CsrSource,
@@ -308,6 +308,17 @@ class DocumentSignerDataMembers(DocumentSignerSubjectMembers):
 
     def value(self) -> DocumentSignerOrder:
         return DocumentSignerOrder(**dict(self))
+
+
+class AdoptKey(Model):
+    """Bind a key that is on a token already, by CKA_LABEL, CKA_ID or both."""
+
+    label: str | None = None
+    id: Hex | None = None
+
+    def token_id(self) -> bytes | None:
+        """CKA_ID."""
+        return None if self.id is None else bytes.fromhex(self.id)
 
 
 class IssueDocumentSigner(Model):

@@ -5,6 +5,7 @@ A service may use only what is attached to it.
 """
 
 from engine.directory.credentials import Credential
+from engine.directory.custody import KeyRecord
 from engine.directory.descriptors import (
     CaSigned,
     CsrSource,
@@ -36,6 +37,7 @@ __all__ = [
     "IssuerChoice",
     "JwkKey",
     "KeyDescriptor",
+    "KeyRecord",
     "KeySource",
     "Kms",
     "SelfSigned",

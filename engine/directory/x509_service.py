@@ -51,6 +51,8 @@ class X509Service:
     store: Store = field(repr=False)
     corridor: Corridor = field(repr=False)
     jwk_token: Token | None = field(default=None, repr=False)
+    custody_minutes: int | None = None
+    """How old the examination of a key may be that is to sign; None: custody is not required."""
 
     def create_request(
         self,
@@ -129,7 +131,15 @@ class X509Service:
     def _signer(self, key: KeyDescriptor) -> HostedSigner | JwkSigner:
         """A private key: on a token, or a JWK if the operator allows it."""
         if isinstance(key, HostedKey):
-            return self._attached_kms(key.path).signer(key.path)
+            kms = self._attached_kms(key.path)
+            if self.custody_minutes is not None:
+                kms.require_custody(key.path, self.custody_minutes)
+            return kms.signer(key.path)
+        if self.custody_minutes is not None:
+            raise PolicyRefusal(
+                f"A private JWK may not sign for the service {self.path}, which requires custody: it was not made on a "
+                "token and somebody outside holds it."
+            )
         if self.jwk_token is None:
             raise NotAuthorized(
                 f"Private JWKs may not sign for the service {self.path}: its setting allow-jwk-signing-keys is off."

@@ -4,7 +4,8 @@
 what it wrote survives a crash, and not before. Nothing but the classes of `engine.errors` comes out of this room.
 """
 
+from engine.store.keys import read_keys
 from engine.store.rows import CredentialRow, DanglingIntent, KeyRow, NewEntry, StoredCertificate
 from engine.store.store import Store
 
-__all__ = ["CredentialRow", "DanglingIntent", "KeyRow", "NewEntry", "Store", "StoredCertificate"]
+__all__ = ["CredentialRow", "DanglingIntent", "KeyRow", "NewEntry", "Store", "StoredCertificate", "read_keys"]

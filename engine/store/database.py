@@ -88,6 +88,24 @@ class Database:
         os.close(self._lock_file)
 
 
+def read_beside(url: str, statement: Executable) -> Sequence[Row[Any]]:
+    """All rows of one SELECT from a database that an engine may be using: takes no lock and makes nothing.
+
+    No rows if there is no such file. Raises ConfigError, StoreError.
+    """
+    path = _load_path(url)
+    if not path.exists():
+        return ()
+    engine = _read_engine(URL.create("sqlite+pysqlite", database=str(path)))
+    try:
+        with engine.connect() as connection:
+            return connection.execute(statement).all()
+    except SQLAlchemyError as error:
+        raise StoreError(f"The database {path} did not answer a query.") from error
+    finally:
+        engine.dispose()
+
+
 def _load_path(url: str) -> Path:
     """The file that the URL names. Messages never repeat the URL: it could hold a password."""
     try:

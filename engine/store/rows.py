@@ -38,7 +38,9 @@ class KeyRow:
     """Lower-case hex."""
     origin: str
     custody: Mapping[str, object]
-    """The custody record: the token's own statement about the key, read back at that time."""
+    """The custody record: the token's own statement about the key, and what it did when it was tried."""
+    checked_at: datetime
+    """When the custody record was made."""
     created_at: datetime
 
 

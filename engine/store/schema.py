@@ -155,6 +155,7 @@ keys = Table(
     Column("spki_sha256", String(64), nullable=False, index=True),
     Column("origin", Text, nullable=False),
     Column("custody", JSON, nullable=False),
+    Column("checked_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     CheckConstraint("length(spki_sha256) = 64", name="spki_sha256"),
     Index(None, "kms_path", "path"),

@@ -6,7 +6,8 @@ A connection is never repaired. What brings a token back builds another one and 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from pkcs11.constants import TokenFlag
 from pkcs11.exceptions import PKCS11Error, TokenNotPresent, TokenNotRecognised
@@ -35,10 +36,31 @@ class Connection:
     pool: SessionPool
     usable: frozenset[int | str]
     """Mechanisms, by number, and key types, by name."""
+    start: int
+    """Which start of the module this belongs to: after another one its handles are not to be used, or closed."""
+    logs_in: bool
+    """Whether private keys were visible when it was opened; a token that needs no login never says that they are."""
+    mark: object = field(default_factory=object)
+    """Another one for every connection."""
 
     def is_logged_in(self) -> bool:
         """Whether private keys can be seen at all, asked of the token (C_GetSessionInfo)."""
         return self.module.cryptoki.is_logged_in(session_handle(self.owner))
+
+    def find_loss(self) -> str | None:
+        """What is wrong with the owner's session, asked of the token (C_GetSessionInfo); None if nothing is."""
+        code, is_logged_in = self.module.cryptoki.session_state(session_handle(self.owner))
+        if code != CKR_OK:
+            fault = classify_number(code)
+            return f"{fault.meaning} ({fault.code})"
+        if self.logs_in and not is_logged_in:
+            return "its login was lost"
+        return None
+
+    def is_alive(self, session: Session) -> bool:
+        """Whether a session still exists, asked of the token (C_GetSessionInfo)."""
+        code, _ = self.module.cryptoki.session_state(session_handle(session))
+        return code == CKR_OK
 
     @contextmanager
     def read_write(self) -> Iterator[Session]:
@@ -50,16 +72,18 @@ class Connection:
             finally:
                 close_session(session)
 
-    def close(self, seconds: float) -> bool:
-        """Close every session once calls in flight have ended; False if some have not after `seconds`.
+    def give_up(self) -> None:
+        """Close what nobody uses; sessions in use are closed by those who use them.
 
-        Then everything stays open: finalising a module, or closing a session, under a running call crashes.
+        After another start of the module nothing is closed: its sessions went with it, and their handles may be those
+        of new ones.
         """
-        if not self.pool.close(seconds):
-            return False
+        if self.start != self.module.starts or not self.module.is_started:
+            self.pool.abandon()
+            return
+        self.pool.retire()
         with self.module.one_at_a_time or nullcontext():
             close_session(self.owner)
-        return True
 
 
 def open_connection(
@@ -71,7 +95,7 @@ def open_connection(
     """
     with module.one_at_a_time or nullcontext():
         try:
-            token = _find_token(module, uri, name)
+            token = find_token(module, uri, name)
             writable = not token.flags & TokenFlag.WRITE_PROTECTED
             owner = token.open(rw=writable)
         except PKCS11Error as error:
@@ -80,6 +104,7 @@ def open_connection(
         try:
             _login(module, token, owner, pin, name)
             usable = find_usable(map(int, token.slot.get_mechanisms()), module.library.manufacturer_id)
+            logs_in = module.cryptoki.is_logged_in(session_handle(owner))
         except PKCS11Error as error:
             close_session(owner)
             raise classify(error).build_error(name, "be opened") from None
@@ -89,15 +114,16 @@ def open_connection(
         limit = module.cryptoki.session_limit(token.slot.slot_id)
     pool = SessionPool(
         token.open,
+        partial(module.cryptoki.is_logged_in, session_handle(owner)),
         # The owner's session counts against the token's limit. Without locking there is one thread, so one session.
         limit=1 if module.one_at_a_time else max(1, sessions if limit is None else min(sessions, limit - 1)),
         wait_seconds=wait_seconds,
         one_at_a_time=module.one_at_a_time,
     )
-    return Connection(module, token, owner, pool, usable)
+    return Connection(module, token, owner, pool, usable, module.starts, logs_in)
 
 
-def _find_token(module: Module, uri: Pkcs11Uri, name: str) -> PresentToken:
+def find_token(module: Module, uri: Pkcs11Uri, name: str) -> PresentToken:
     wanted = {
         "label": uri.token,
         "serial": uri.serial,
@@ -118,7 +144,8 @@ def _find_token(module: Module, uri: Pkcs11Uri, name: str) -> PresentToken:
         labels = ", ".join(repr(token.label) for token in present if token.label) or "none"
         raise TokenUnavailable(f"The token {name!r} is not there: expected one with {described}, found {labels}.")
     if len(matching) > 1:
-        raise ConfigError(f"The token {name!r} is not one but {len(matching)} with {described}; name its serial.")
+        cure = "name its label (token) as well" if "serial" in wanted else "name its serial"
+        raise ConfigError(f"The token {name!r} is not one but {len(matching)} with {described}; {cure}.")
     return matching[0]
 
 

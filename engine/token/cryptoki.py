@@ -15,6 +15,7 @@ from pkcs11.types import Session
 from engine.errors import ConfigError, TokenUnavailable
 from engine.token.pin import Pin
 from engine.token.returncodes import CKR_CANT_LOCK, CKR_OK, classify_number
+from engine.token.vendors import find_vendor
 
 _CKF_OS_LOCKING_OK = 0x2
 _CKU_USER = 1
@@ -24,7 +25,8 @@ _CK_UNAVAILABLE_INFORMATION = ctypes.c_ulong(-1).value
 _CK_EFFECTIVELY_INFINITE = 0
 
 # Places in CK_FUNCTION_LIST, in the order of section 11 of the standard.
-_INITIALIZE, _FINALIZE, _GET_TOKEN_INFO, _GET_SESSION_INFO, _LOGIN = 0, 1, 6, 15, 18
+_INITIALIZE, _FINALIZE, _GET_SLOT_LIST, _GET_TOKEN_INFO, _CLOSE_ALL_SESSIONS = 0, 1, 4, 6, 14
+_GET_SESSION_INFO, _LOGIN = 15, 18
 _FUNCTIONS = 68
 
 # What the binding's objects begin with: Python's header and three function lists, the first of which is in use.
@@ -81,21 +83,33 @@ class _TokenInfo(ctypes.Structure):
 _IN_ADDRESS, _IN_NUMBER = ctypes.c_void_p, ctypes.c_ulong
 
 
+_left_initialized: dict[int, bool] = {}
+"""Function lists that were not finalised in their time (Vendor.never_finalized), and whether they lock."""
+
+
 class Cryptoki:
     """The raw calls of one loaded module. Each releases the interpreter lock while it runs."""
 
     def __init__(self, path: str, library: lib) -> None:
         """Use the function list of `library`, which the binding has loaded from `path`. Raises ConfigError."""
         self._path = path
-        ctypes.CDLL(path)  # never unloaded, whatever the binding does: modules crash when they are
-        functions = _FunctionList.from_address(_function_list(library)).functions
+        self._library = library
+        self._locks = False
+        # Never let go, for then the binding would unload the module, and modules crash when they are unloaded.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
+        self._list = _function_list(library)
+        functions = _FunctionList.from_address(self._list).functions
 
-        def function(place: int, *arguments: type[ctypes.c_void_p | ctypes.c_ulong]) -> Callable[..., int]:
+        def function(
+            place: int, *arguments: type[ctypes.c_void_p | ctypes.c_ulong | ctypes.c_ubyte]
+        ) -> Callable[..., int]:
             return ctypes.CFUNCTYPE(ctypes.c_ulong, *arguments)(functions[place])
 
         self._initialize = function(_INITIALIZE, _IN_ADDRESS)
         self._finalize = function(_FINALIZE, _IN_ADDRESS)
         self._get_token_info = function(_GET_TOKEN_INFO, _IN_NUMBER, _IN_ADDRESS)
+        self._get_slot_list = function(_GET_SLOT_LIST, ctypes.c_ubyte, _IN_ADDRESS, _IN_ADDRESS)
+        self._close_all_sessions = function(_CLOSE_ALL_SESSIONS, _IN_NUMBER)
         self._get_session_info = function(_GET_SESSION_INFO, _IN_NUMBER, _IN_ADDRESS)
         self._login = function(_LOGIN, _IN_NUMBER, _IN_NUMBER, _IN_ADDRESS, _IN_NUMBER)
 
@@ -105,19 +119,36 @@ class Cryptoki:
         A module that answers CKR_CANT_LOCK is initialised again without the flag and the answer is False: one thread at
         a time, then. `reserved` is CK_C_INITIALIZE_ARGS.pReserved. Raises TokenUnavailable.
         """
+        if self._list in _left_initialized:
+            self._locks = _left_initialized.pop(self._list)
+            return self._locks
         octets = None if reserved is None else reserved.encode()
         code = self._initialize(ctypes.byref(_InitializeArgs(flags=_CKF_OS_LOCKING_OK, reserved=octets)))
-        locks = code != CKR_CANT_LOCK
-        if not locks:
-            code = self._initialize(ctypes.byref(_InitializeArgs(reserved=octets)))
+        self._locks = code != CKR_CANT_LOCK
+        if not self._locks:
+            # Without arguments at all if it can be: some modules, p11-kit's for one, refuse arguments without the flag.
+            code = self._initialize(octets and ctypes.byref(_InitializeArgs(reserved=octets)))
         if code != CKR_OK:
             fault = classify_number(code)
             raise TokenUnavailable(f"The PKCS#11 module {self._path} does not start: {fault.meaning} ({fault.code}).")
-        return locks
+        return self._locks
 
     def finalize(self) -> int:
         """C_Finalize. No other call may be under way. Returns the code, since there is nothing to be done about it."""
-        return self._finalize(None)
+        if find_vendor(self._library.manufacturer_id).never_finalized is None:
+            return self._finalize(None)
+        _left_initialized[self._list] = self._locks
+        return self._close_all_sessions_of_all()
+
+    def _close_all_sessions_of_all(self) -> int:
+        """C_CloseAllSessions on every token, which logs out of it too. Returns the first code that is not CKR_OK."""
+        count = ctypes.c_ulong()
+        code = self._get_slot_list(1, None, ctypes.byref(count))
+        slots = (ctypes.c_ulong * count.value)()
+        if code == CKR_OK and slots:
+            code = self._get_slot_list(1, slots, ctypes.byref(count))
+        codes = [code, *map(self._close_all_sessions, slots)]
+        return next((code for code in codes if code != CKR_OK), CKR_OK)
 
     def login(self, session_handle: int, pin: Pin) -> int:
         """One C_Login as CKU_USER; the code. The buffer that held the PIN is wiped."""
@@ -128,12 +159,15 @@ class Cryptoki:
         finally:
             ctypes.memset(buffer, 0, len(octets))
 
-    def is_logged_in(self, session_handle: int) -> bool:
-        """Whether private objects are visible in this session. False too where the session itself is gone."""
+    def session_state(self, session_handle: int) -> tuple[int, bool]:
+        """C_GetSessionInfo: the code, and whether private objects are visible in this session."""
         info = _SessionInfo()
         code = self._get_session_info(session_handle, ctypes.byref(info))
-        state = int(info.state)
-        return code == CKR_OK and state in (_CKS_RO_USER_FUNCTIONS, _CKS_RW_USER_FUNCTIONS)
+        return code, code == CKR_OK and int(info.state) in (_CKS_RO_USER_FUNCTIONS, _CKS_RW_USER_FUNCTIONS)
+
+    def is_logged_in(self, session_handle: int) -> bool:
+        """Whether private objects are visible in this session. False too where the session itself is gone."""
+        return self.session_state(session_handle)[1]
 
     def session_limit(self, slot_id: int) -> int | None:
         """How many sessions the token lets one application hold; None if it sets or tells no limit."""

@@ -1,17 +1,22 @@
-"""The custody record: what a token says about a key, read back and not assumed.
+"""The custody record: what a token says about a key, read back and not assumed, and what it does when it is tried.
 
-Written beside the key when it is generated or adopted, so that an auditor can see later how the key was held.
+Made when a key is generated or adopted and whenever somebody wants to know, so that an auditor can see how it is held.
 """
 
 import struct
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum
 
 from pkcs11.constants import Attribute
 from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid, FunctionFailed
-from pkcs11.types import Object, Token
+from pkcs11.types import Object, Session, Token
 
 from engine.errors import IssuanceDefect
+from engine.token.connection import Connection
+from engine.token.extraction import try_copying, try_reading, try_wrapping
+from engine.token.keys import KeyPair
+from engine.token.vendors import find_vendor
 
 _RECORDED = (
     Attribute.KEY_TYPE,
@@ -46,11 +51,32 @@ _SAFE: Mapping[str, tuple[object, ...]] = {
     "unwrap": (False, None),
     "derive": (False, None),
 }
-"""What a generated private key must say. CKA_LOCAL is not here: NSS answers false for keys it has just generated."""
+"""What a private key that only signs and cannot leave must say. CKA_LOCAL is not here: see `Vendor.local_not_told`."""
+
+
+def examine_key(pair: KeyPair, session: Session, connection: Connection) -> dict[str, object]:
+    """The whole record, made now: `load_custody`'s, `negative_tests` {`read`, `wrap`, `copy`}, `checked_at` (ISO).
+
+    The caller holds `exclusive`. Raises the binding's errors for anything but the answers that are looked for.
+    """
+    checked_at = datetime.now(UTC).isoformat(timespec="seconds")
+    record = load_custody(pair.private_key, connection.token)
+    reason = find_vendor(connection.module.library.manufacturer_id).local_not_told
+    if reason is not None:
+        record["local_not_told"] = reason
+    return {
+        **record,
+        "negative_tests": {
+            "read": try_reading(pair.private_key, pair.public_half.family),
+            "wrap": try_wrapping(session, pair.private_key, connection.usable),
+            "copy": try_copying(pair.private_key),
+        },
+        "checked_at": checked_at,
+    }
 
 
 def load_custody(private_key: Object, token: Token, origin: str | None = None) -> dict[str, object]:
-    """The record, ready for JSON: PKCS#11 attribute names in lower case, null where the token does not say.
+    """What the token says, ready for JSON: attributes by PKCS#11 name in lower case, null where it does not tell.
 
     `origin` is "generated" when the caller has just done so; otherwise CKA_LOCAL decides, and "unknown" is all that a
     false CKA_LOCAL tells. Raises the binding's errors for anything but an attribute that cannot be had.
@@ -67,13 +93,18 @@ def load_custody(private_key: Object, token: Token, origin: str | None = None) -
     return record
 
 
+def find_attribute_faults(record: Mapping[str, object]) -> tuple[str, ...]:
+    """Every attribute that is not that of a private key that only signs and cannot leave, as a clause each."""
+    return tuple(
+        f"{name} is {'not told by the token' if record.get(name) is None else record[name]}, expected {allowed[0]}"
+        for name, allowed in _SAFE.items()
+        if record.get(name) not in allowed
+    )
+
+
 def check_custody(record: Mapping[str, object]) -> None:
     """Raises IssuanceDefect naming every attribute of a generated private key that is not as it must be."""
-    faults = [
-        f"{name} is {record[name]}, expected {allowed[0]}"
-        for name, allowed in _SAFE.items()
-        if record[name] not in allowed
-    ]
+    faults = find_attribute_faults(record)
     if faults:
         raise IssuanceDefect(
             "The token made a private key that is not sign-only, sensitive and not extractable; it was destroyed.",

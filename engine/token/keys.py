@@ -11,7 +11,13 @@ from typing import Any
 
 from pkcs11.attributes import AttributeMapper
 from pkcs11.constants import DEFAULT, Attribute, MechanismFlag, ObjectClass
-from pkcs11.exceptions import PKCS11Error, UserNotLoggedIn
+from pkcs11.exceptions import (
+    AttributeSensitive,
+    AttributeTypeInvalid,
+    FunctionFailed,
+    PKCS11Error,
+    UserNotLoggedIn,
+)
 from pkcs11.mechanisms import KeyType
 from pkcs11.types import Object, Session, SignMixin, VerifyMixin
 
@@ -24,8 +30,9 @@ from engine.errors import (
     UnsupportedRequest,
 )
 from engine.token.mechanisms import KeyPairKind, SignatureMechanism
-from engine.token.publickey import PublicHalf, load_public_half
+from engine.token.publickey import CURVE_BY_PARAMETERS, PublicHalf, load_public_half
 from engine.token.returncodes import is_template_refusal
+from engine.token.vendors import find_vendor
 
 Template = dict[Attribute, Any]
 
@@ -54,7 +61,7 @@ _EXPLICIT: tuple[Template, Template] = (
     },
     {**PRIVATE_SIGN_ONLY, Attribute.SIGN_RECOVER: False},
 )
-# For tokens that refuse to be told: public capabilities are left to the token. tpm2-pkcs11 1.9 needs this.
+# For tokens that refuse to be told: public capabilities are left to the token.
 _PORTABLE: tuple[Template, Template] = (
     dict.fromkeys((Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP), DEFAULT),
     PRIVATE_SIGN_ONLY,
@@ -80,6 +87,8 @@ class SigningKey:
     private_key: SignMixin
     family: str
     signature_length: int
+    always_authenticate: bool = False
+    """Whether the token wants the PIN for every signature."""
 
     def pad_signature(self, signature: bytes) -> bytes:
         """r and s, padded to the field's width, from a token that shortens them. Raises SigningFailed."""
@@ -111,6 +120,22 @@ class KeyPair:
         """The private half, ready to sign. Raises UnsupportedRequest if CKA_SIGN is not true."""
         return load_signing_key(self.private_key, self.public_half.family, self.public_half.signature_length)
 
+    def check_kind(self) -> None:
+        """Raises TokenKeyAmbiguous if the halves are of different types, on different curves or have other moduli.
+
+        Whether halves of one kind belong together only a signature shows.
+        """
+        for attribute in (Attribute.KEY_TYPE, Attribute.EC_PARAMS, Attribute.MODULUS):
+            private, public = _told(self.private_key, attribute), _told(self.public_key, attribute)
+            if attribute is Attribute.EC_PARAMS:  # a curve may be written in several ways
+                private, public = CURVE_BY_PARAMETERS.get(private), CURVE_BY_PARAMETERS.get(public)
+            if None not in (private, public) and private != public:
+                raise TokenKeyAmbiguous(
+                    f"The private key with {_described(self.label, self.id)} has another CKA_{attribute.name} than the "
+                    "public key with that id; give the public key that belongs to it that CKA_ID and take it from the "
+                    "other."
+                )
+
     def check_pinned(self, reference: KeyReference) -> None:
         """Raises TokenKeyAmbiguous if this is another key than the one that was pinned under its label and id."""
         if self.spki_sha256 != reference.spki_sha256:
@@ -124,7 +149,15 @@ def load_signing_key(private_key: Object, family: str, signature_length: int) ->
     """A private key object as one that signs. Raises UnsupportedRequest if its CKA_SIGN is not true."""
     if not isinstance(private_key, SignMixin):
         raise UnsupportedRequest("The private key on the token may not sign: its CKA_SIGN is not true.")
-    return SigningKey(private_key, family, signature_length)
+    return SigningKey(private_key, family, signature_length, _told(private_key, Attribute.ALWAYS_AUTHENTICATE) is True)
+
+
+def _told(key: Object, attribute: Attribute) -> Any:
+    """The value of an attribute, or None where the token does not tell."""
+    try:
+        return key[attribute]
+    except (AttributeTypeInvalid, AttributeSensitive, FunctionFailed):
+        return None
 
 
 def check_label(label: str) -> None:
@@ -163,7 +196,7 @@ def find_pair(session: Session, label: str | None, key_id: bytes | None, is_logg
         raise UserNotLoggedIn
     described = _described(label, key_id)
     if not private_keys:
-        raise TokenKeyNotFound(f"The token has no private key with {described}.")
+        raise TokenKeyNotFound(f"The token has no private key with {described}{_apart(session, label, key_id)}.")
     if len(private_keys) > 1:
         cure = {(True, False): "name the id as well", (False, True): "name the label as well"}.get(
             (label is not None, key_id is not None), "change CKA_ID of all but one"
@@ -178,12 +211,25 @@ def find_pair(session: Session, label: str | None, key_id: bytes | None, is_logg
     return KeyPair(private_key, public_key, found_label, found_id, load_public_half(public_key))
 
 
+def _apart(session: Session, label: str | None, key_id: bytes | None) -> str:
+    """That one key has the label and another one the id, if that is so."""
+    if label is None or key_id is None:
+        return ""
+    by_label, by_id = (len(_find(session, ObjectClass.PRIVATE_KEY, *one)) for one in ((label, None), (None, key_id)))
+    if not by_label and not by_id:
+        return ""
+    return f", but {by_label} with that label and {by_id} with that id; name one of them, or change CKA_LABEL or CKA_ID"
+
+
 def _find_public(session: Session, label: str, key_id: bytes) -> Object:
     by_id = _find(session, ObjectClass.PUBLIC_KEY, None if key_id else label, key_id or None)
     same_label = [key for key in by_id if key[Attribute.LABEL] == label] if len(by_id) > 1 else by_id
     described = _described(label, key_id)
     if not by_id:
-        raise TokenKeyNotFound(f"The private key with {described} has no public key with the same id on the token.")
+        raise TokenKeyNotFound(
+            f"The private key with {described} has no public key with the same id on the token; give its "
+            "public key that CKA_ID, or create one."
+        )
     if len(same_label) != 1:
         raise TokenKeyAmbiguous(
             f"The token has {len(by_id)} public keys for the private key with {described}; change CKA_ID of the others."
@@ -202,10 +248,14 @@ def _is_taken(session: Session, key_id: bytes) -> bool:
     return any(_find(session, object_class, None, key_id) for object_class in classes)
 
 
-def generate_pair(session: Session, kind: KeyPairKind, label: str, key_id: bytes) -> None:
-    """Generate a token key pair, sign-only and verify-only. `session` is read-write; raises the binding's errors."""
+def generate_pair(session: Session, kind: KeyPairKind, label: str, key_id: bytes, library: str) -> None:
+    """Generate a token key pair, sign-only and verify-only. `session` is read-write; raises the binding's errors.
+
+    `library` is the CK_INFO manufacturerID.
+    """
     check_template({Attribute.LABEL: label, Attribute.ID: key_id})
-    for public_template, private_template in _PAIR_TEMPLATES:
+    templates = (_PORTABLE,) if find_vendor(library).lean_public_template else _PAIR_TEMPLATES
+    for public_template, private_template in templates:
         options: dict[str, Any] = {
             "id": key_id,
             "label": label,
@@ -223,7 +273,7 @@ def generate_pair(session: Session, kind: KeyPairKind, label: str, key_id: bytes
                 curve = {Attribute.EC_PARAMS: kind.parameters}
                 session.create_domain_parameters(kind.key_type, curve, local=True).generate_keypair(**options)
         except PKCS11Error as error:
-            last = public_template is _PAIR_TEMPLATES[-1][0]
+            last = public_template is templates[-1][0]
             if last or not is_template_refusal(error) or _is_taken(session, key_id):
                 raise
         else:

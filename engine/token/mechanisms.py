@@ -13,6 +13,7 @@ from pkcs11.mechanisms import MGF, KeyType, Mechanism
 
 from engine.errors import UnsupportedRequest
 from engine.token.publickey import CURVES, ED25519_PARAMETERS
+from engine.token.vendors import find_vendor
 
 
 class _Digest(Protocol):
@@ -108,33 +109,9 @@ KEY_PAIR_KINDS: Mapping[str, KeyPairKind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    """What a library offers and cannot do. `library` is its CK_INFO manufacturerID, `what` a mechanism or key type."""
-
-    library: str
-    what: Mechanism | str
-    reason: str
-
-
-UNUSABLE = (
-    Unusable(
-        "tpm2-software.github.io",
-        Mechanism.RSA_PKCS,
-        "it signs by TPM2_RSA_Decrypt, which a key that may only sign does not do; CKM_SHA256_RSA_PKCS is TPM2_Sign",
-    ),
-    Unusable(
-        "tpm2-software.github.io",
-        "secp521r1",
-        "it writes CKA_EC_POINT with a length of one octet, which it then cannot read when it is to sign",
-    ),
-)
-
-
 def find_usable(offered: Iterable[int], library: str) -> frozenset[int | str]:
     """The mechanisms of `offered`, and the key types, that work with this library (CK_INFO manufacturerID)."""
-    unusable = {row.what for row in UNUSABLE if row.library == library}
-    return frozenset[int | str]((*offered, *KEY_PAIR_KINDS)) - unusable
+    return frozenset[int | str]((*offered, *KEY_PAIR_KINDS)) - find_vendor(library).unusable.keys()
 
 
 def find_signature_mechanism(algorithm: str, available: Collection[int | str]) -> SignatureMechanism:

@@ -24,6 +24,7 @@ from engine.errors import (
 CKR_OK = 0x000
 CKR_CANT_LOCK = 0x00A
 CKR_USER_ALREADY_LOGGED_IN = 0x100
+CKR_CRYPTOKI_NOT_INITIALIZED = 0x190
 CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
 
 
@@ -69,6 +70,8 @@ _TABLE: tuple[tuple[Cure, type[EngineError], _Rows], ...] = (
             (0x030, raised.DeviceError, "CKR_DEVICE_ERROR", "the device reported an error"),
             (0x005, raised.GeneralError, "CKR_GENERAL_ERROR", "the module reported an error"),
             (0x006, raised.FunctionFailed, "CKR_FUNCTION_FAILED", "the module reported a failure"),
+            # NSS answers this to a key handle of a login that was lost; if it is true, it comes again.
+            (0x002, raised.HostMemory, "CKR_HOST_MEMORY", "this machine has no memory left"),
         ),
     ),
     (
@@ -123,7 +126,6 @@ _TABLE: tuple[tuple[Cure, type[EngineError], _Rows], ...] = (
         (
             (0x191, None, "CKR_CRYPTOKI_ALREADY_INITIALIZED", "other code in this process uses its module"),
             (0x031, raised.DeviceMemory, "CKR_DEVICE_MEMORY", "it has no memory left"),
-            (0x002, raised.HostMemory, "CKR_HOST_MEMORY", "this machine has no memory left"),
         ),
     ),
     (

@@ -2,6 +2,9 @@
 
 Sessions are opened when they are first needed, without a PIN: the login is the token's, not theirs. One is only ever
 closed by the thread that holds it or while nobody does, since closing a session in use crashes modules.
+
+A pool serves one connection and ends with it: `retire` it where its sessions still exist, `abandon` it where the module
+has been finalised and they do not.
 """
 
 import logging
@@ -14,10 +17,16 @@ from dataclasses import dataclass, field
 from pkcs11.exceptions import PKCS11Error, SessionCount
 from pkcs11.types import Session
 
-from engine.errors import TokenBusy, TokenUnavailable
+from engine.errors import TokenBusy
 from engine.token.keys import SigningKey
 
 _log = logging.getLogger(__name__)
+_GROW_SECONDS = 10.0
+"""How long a pool that the token refused a session keeps to what it has, before it tries for one more."""
+
+
+class PoolRetired(Exception):
+    """The connection of this pool was given up while a caller waited for a session of it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,11 +34,15 @@ class PooledSession:
     """A session and what was found in it. Used by one thread at a time."""
 
     session: Session
+    is_logged_in: Callable[[], bool]
+    """Whether private keys can be seen at all, asked of the token."""
     generation: int
     keys: dict[tuple[str, bytes, str], SigningKey] = field(default_factory=dict)
     """By label, id and pinned SHA-256 of the SubjectPublicKeyInfo."""
-    since: float | None = None
-    """When it was taken, on the monotonic clock; None while it is idle."""
+    asked: bool = False
+    """Whether C_Sign was asked for since it was taken."""
+    used: float = 0.0
+    """When it was last given back or looked at, on the monotonic clock."""
 
 
 class SessionPool:
@@ -38,16 +51,21 @@ class SessionPool:
     def __init__(
         self,
         open_session: Callable[[], Session],
+        is_logged_in: Callable[[], bool],
         *,
         limit: int,
         wait_seconds: float,
         one_at_a_time: "threading.RLock | None",
     ) -> None:
         self._open_session = open_session
+        self._is_logged_in = is_logged_in
+        self._most = limit
         self._limit = limit
+        self._grow_at = 0.0
         self._wait_seconds = wait_seconds
         self._one_at_a_time = one_at_a_time
         # Popped and appended without the lock, which an interpreter's deque allows; what waits or counts holds it.
+        # Those that were used last are at the right.
         self._idle: deque[PooledSession] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._waiting = 0
@@ -55,13 +73,13 @@ class SessionPool:
         """All that are open, idle or taken."""
         self._opening = 0
         self._generation = 0
-        self._closed = False
+        self._retired = False
 
     def take(self, fresh: bool = False) -> PooledSession:
         """A session for this thread, to be handed to `give_back` or `drop`; with `fresh`, one opened just now.
 
-        Raises TokenBusy when none comes free in time, TokenUnavailable when the pool is closed, and the binding's
-        errors when a session cannot be opened.
+        Raises TokenBusy when none comes free in time, PoolRetired when the pool is, and the binding's errors when a
+        session cannot be opened.
         """
         one_at_a_time = self._one_at_a_time
         if one_at_a_time is not None and not one_at_a_time.acquire(timeout=self._wait_seconds):
@@ -80,25 +98,24 @@ class SessionPool:
         if pooled.generation != self._generation:
             pooled.generation = self._generation
             pooled.keys.clear()
-        pooled.since = time.monotonic()
+        pooled.asked = False
         return pooled
 
     def give_back(self, pooled: PooledSession) -> None:
         """Return a session on which every call has ended cleanly."""
-        pooled.since = None
+        pooled.used = time.monotonic()
         self._idle.append(pooled)
         if self._waiting:  # who waits has said so before looking, so that nobody is missed
             with self._changed:
                 self._changed.notify()
+        if self._retired:  # set before the idle sessions were closed, so that this one is closed by either thread
+            self._close_idle()
         if self._one_at_a_time is not None:
             self._one_at_a_time.release()
 
     def drop(self, pooled: PooledSession) -> None:
         """Close a session that cannot be trusted any more; the token destroys its session objects with it."""
-        close_session(pooled.session)
-        with self._changed:
-            self._sessions.discard(pooled)
-            self._changed.notify()
+        self._close(pooled)
         if self._one_at_a_time is not None:
             self._one_at_a_time.release()
 
@@ -107,34 +124,58 @@ class SessionPool:
         with self._changed:
             self._generation += 1
 
-    def longest_call(self) -> float:
-        """For how many seconds the session that was taken first has been in use; 0 if none is."""
-        now = time.monotonic()
-        with self._changed:
-            taken = [pooled.since for pooled in self._sessions]
-        return max((now - since for since in taken if since is not None), default=0.0)
+    def look_at_idle(self, seconds: float, is_alive: Callable[[Session], bool]) -> None:
+        """Have `is_alive` call the token for every session that was not used for so long; close those it denies."""
+        one_at_a_time = self._one_at_a_time
+        if one_at_a_time is not None and not one_at_a_time.acquire(timeout=self._wait_seconds):
+            return  # in use all the time, so not idle
+        try:
+            for _ in range(len(self._idle)):
+                try:
+                    pooled = self._idle.popleft()
+                except IndexError:
+                    return
+                if time.monotonic() - pooled.used < seconds:
+                    self._idle.appendleft(pooled)
+                    return  # and so were the others
+                if is_alive(pooled.session):
+                    pooled.used = time.monotonic()
+                    self._idle.append(pooled)
+                    with self._changed:
+                        self._changed.notify()
+                else:
+                    self._close(pooled)
+        finally:
+            if one_at_a_time is not None:
+                one_at_a_time.release()
+            if self._retired:
+                self._close_idle()
 
-    def close(self, seconds: float) -> bool:
-        """Hand out no more, wait for those in use, close all. False if some were still in use after `seconds`."""
-        deadline = time.monotonic() + seconds
-        idle: list[PooledSession] = []
+    def turn_away(self) -> None:
+        """Hand out no more. Those in use are closed when they are given back, by whoever does."""
         with self._changed:
-            self._closed = True
+            self._retired = True
             self._changed.notify_all()
-            self._waiting += 1
-            while True:
-                while (pooled := self._pop_idle()) is not None:
-                    idle.append(pooled)
-                in_use = len(self._sessions) + self._opening - len(idle)
-                remaining = deadline - time.monotonic()
-                if not in_use or remaining <= 0:
-                    break
-                self._changed.wait(remaining)
-            self._waiting -= 1
-            self._sessions.difference_update(idle)
-        for pooled in idle:
-            close_session(pooled.session)
-        return not in_use
+
+    def retire(self) -> None:
+        """`turn_away`, and close every session that is idle."""
+        self.turn_away()
+        self._close_idle()
+
+    def abandon(self) -> None:
+        """`turn_away`, and close nothing: the module was finalised while none was in use."""
+        self._idle.clear()
+        self.turn_away()
+
+    def _close_idle(self) -> None:
+        while (pooled := self._pop_idle()) is not None:
+            self._close(pooled)
+
+    def _close(self, pooled: PooledSession) -> None:
+        close_session(pooled.session)
+        with self._changed:
+            self._sessions.discard(pooled)
+            self._changed.notify_all()
 
     def _pop_idle(self) -> PooledSession | None:
         try:
@@ -161,9 +202,9 @@ class SessionPool:
             self._waiting += 1
             try:
                 while True:
-                    if self._closed:
-                        raise TokenUnavailable("The token is closed; no more sessions are opened on it.")
-                    room = len(self._sessions) + self._opening < self._limit
+                    if self._retired:
+                        raise PoolRetired
+                    room = self._has_room()
                     idle = None if fresh and room else self._pop_idle()
                     if idle is not None and fresh:
                         self._sessions.discard(idle)
@@ -180,19 +221,26 @@ class SessionPool:
             finally:
                 self._waiting -= 1
 
+    def _has_room(self) -> bool:
+        open_or_opening = len(self._sessions) + self._opening
+        if open_or_opening >= self._limit < self._most and time.monotonic() >= self._grow_at:
+            self._limit += 1
+        return open_or_opening < self._limit
+
     def _open_reserved(self, deadline: float) -> PooledSession | None:
         """Open the session that was reserved; None if the token has no more and one in use must be waited for."""
         opened: PooledSession | None = None
         generation = self._generation
         try:
-            opened = PooledSession(self._open_session(), generation)
+            opened = PooledSession(self._open_session(), self._is_logged_in, generation)
         except SessionCount:
             with self._changed:
                 others = len(self._sessions) + self._opening - 1
                 if others == 0 or time.monotonic() > deadline:
                     raise
                 self._limit = others
-            _log.warning("The token gave no session beyond %d; no more are tried.", others)
+                self._grow_at = time.monotonic() + _GROW_SECONDS
+            _log.warning("The token gave no session beyond %d; more are tried later.", others)
         finally:
             with self._changed:
                 self._opening -= 1

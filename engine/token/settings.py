@@ -43,6 +43,8 @@ class TokenSettings:
     """How long a call waits for a session."""
     sign_seconds: float = 10.0
     """How long one call on the token may last before the token counts as not answering."""
+    keep_alive_seconds: float = 60.0
+    """Sessions idle for longer are asked for their state, lest the network or the token end them; 0: they are not."""
     initialize_arguments: str | None = None
     """CK_C_INITIALIZE_ARGS.pReserved, for modules that want it."""
 

@@ -1,5 +1,6 @@
 """Keys for one test each, a raw session beside the engine, and verification by pyca."""
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -18,7 +19,7 @@ from pkcs11.types import Session
 
 from engine.token import KeyReference, Token, TokenSettings, load_uri, module
 from engine.token.mechanisms import KEY_PAIR_KINDS
-from tests.token.devices import Device
+from tests.token.devices import OTHER, Device, open_device
 
 HASHES = {"SHA256": hashes.SHA256(), "SHA384": hashes.SHA384(), "SHA512": hashes.SHA512()}
 
@@ -130,6 +131,25 @@ class OtherProcess:
         )
         assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+
+@pytest.fixture(scope="session")
+def spare_uris(device: Device) -> list[str]:
+    """What is left of the spare tokens."""
+    return list(device.spare_uris)
+
+
+@pytest.fixture
+def lockable(device: Device, spare_uris: list[str], tmp_path: Path) -> Iterator[OtherProcess]:
+    """Somewhere to give wrong PINs: another process with a token that no other test has."""
+    if spare_uris:
+        yield OtherProcess(dataclasses.replace(device, uri=spare_uris.pop()))
+        return
+    if device.name == OTHER:
+        pytest.skip("the PIN of a token that is not made for the tests is not put at risk")
+    assert not device.spare_uris, f"{device.name} needs more spare tokens"
+    with open_device(device.name, tmp_path) as own:
+        yield OtherProcess(own)
 
 
 @pytest.fixture

@@ -79,11 +79,12 @@ NAMES = (
     "C_DecryptVerifyUpdate",
     "C_GenerateKey",
     "C_GenerateKeyPair",
+    "C_WrapKey",
 )
 
 # Eight words is the most any of these functions takes; a function that takes fewer does not look at the others.
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_ulong, *[ctypes.c_void_p] * 8)
-_FUNCTIONS = len(NAMES) + 8
+_FUNCTIONS = len(NAMES) + 7
 Function = Callable[..., int]
 
 
@@ -95,13 +96,17 @@ class _FunctionList(ctypes.Structure):
 def interposed(module: str, wrap: Callable[[str, Function], Function], names: Sequence[str]) -> Iterator[None]:
     """Replace functions by `wrap(name, original)` in the module of this path, now or when the engine loads it."""
     module, undo = os.path.realpath(module), contextlib.ExitStack()
+    ours: set[int | None] = set()
 
     def replace(library: lib) -> None:
         table = _functions(library)
         for name in names:
             place, address = NAMES.index(name), table[NAMES.index(name)]
+            if address in ours:  # most modules have one list, however often they are loaded
+                continue
             replacement = _FUNCTION(wrap(name, _FUNCTION(address)))
             table[place] = ctypes.cast(replacement, ctypes.c_void_p).value
+            ours.add(table[place])
             undo.callback(lambda place=place, address=address, _=replacement: table.__setitem__(place, address))
 
     def load(kind: type[lib], path: str) -> lib:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from pkcs11.constants import Attribute, ObjectClass
-from pkcs11.exceptions import AttributeSensitive, PKCS11Error
+from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid, PKCS11Error
 from pkcs11.mechanisms import KeyType, Mechanism
 from pkcs11.types import Session
 
@@ -21,6 +21,7 @@ from engine.errors import (
 )
 from engine.token import KeyReference, Token, TokenSettings
 from tests.token.conftest import NewKey, verify
+from tests.token.devices import Device
 from tests.token.interposer import Function, answering, interposed
 
 ALGORITHMS = {
@@ -44,14 +45,18 @@ PRIVATE_NUMBERS = (
 
 
 @pytest.mark.parametrize("key_type", ALGORITHMS)
-def test_a_generated_key_signs_and_pyca_verifies(key_type: str, new_key: Callable[..., NewKey], token: Token) -> None:
+def test_a_generated_key_signs_and_pyca_verifies(
+    key_type: str, new_key: Callable[..., NewKey], token: Token, device: Device
+) -> None:
     key = new_key(key_type)
-    for algorithm in ALGORITHMS[key_type]:
+    for algorithm in device.supported(*ALGORITHMS[key_type]):
         message = os.urandom(700)
         verify(key.spki, algorithm, token.sign(key.reference, algorithm, message), message)
 
 
-def test_the_custody_record_says_sign_only_and_never_extractable(new_key: Callable[..., NewKey], token: Token) -> None:
+def test_the_custody_record_says_sign_only_and_never_extractable(
+    new_key: Callable[..., NewKey], token: Token, device: Device
+) -> None:
     key = new_key()
     said = {
         name: key.custody[name]
@@ -68,7 +73,10 @@ def test_the_custody_record_says_sign_only_and_never_extractable(new_key: Callab
     }
     assert not any(key.custody[name] for name in ("decrypt", "unwrap", "derive", "sign_recover"))
     assert set(key.custody["token"]) == {"label", "manufacturer", "model", "serial", "firmware"}
-    assert token.custody(key.reference) == key.custody
+    # A key that was not seen to be generated is known to be so by CKA_LOCAL only.
+    origin = "generated" if device.supported("CKA_LOCAL") else "unknown"
+    now = token.custody(key.reference)
+    assert {name: now[name] for name in key.custody} == {**key.custody, "origin": origin}
 
 
 @pytest.mark.parametrize("key_type", ["secp256r1", "RSA", "Ed25519"])
@@ -82,20 +90,28 @@ def test_no_private_number_of_a_generated_key_can_be_read(
         with pytest.raises(PKCS11Error) as caught:
             private_key[attribute]
         refused.append(caught.type)
-    assert AttributeSensitive in refused
+    # A TPM has none of them to refuse.
+    assert AttributeSensitive in refused or set(refused) == {AttributeTypeInvalid}
 
 
-def test_a_generated_key_cannot_be_made_extractable(new_key: Callable[..., NewKey], raw_session: Session) -> None:
+def test_a_generated_key_cannot_be_made_extractable(
+    new_key: Callable[..., NewKey], raw_session: Session, device: Device
+) -> None:
+    device.skip_unless("refusing to change CKA_EXTRACTABLE")
     private_key = find(raw_session, ObjectClass.PRIVATE_KEY, new_key())
     for attribute, value in ((Attribute.EXTRACTABLE, True), (Attribute.SENSITIVE, False)):
         with pytest.raises(PKCS11Error):
             private_key[attribute] = value
+        device.skip_unless("refusing extractable copies")
         with pytest.raises(PKCS11Error):
             private_key.copy({attribute: value, Attribute.TOKEN: False})
 
 
 @pytest.mark.parametrize("key_type", ["secp256r1", "RSA"])
-def test_a_generated_key_cannot_be_wrapped(key_type: str, new_key: Callable[..., NewKey], raw_session: Session) -> None:
+def test_a_generated_key_cannot_be_wrapped(
+    key_type: str, new_key: Callable[..., NewKey], raw_session: Session, device: Device
+) -> None:
+    device.skip_unless("AES keys", "refusing to wrap")
     private_key = find(raw_session, ObjectClass.PRIVATE_KEY, new_key(key_type))
     wrapping_key = raw_session.generate_key(
         KeyType.AES, 256, mechanism=Mechanism.AES_KEY_GEN, template={Attribute.WRAP: True}
@@ -106,51 +122,55 @@ def test_a_generated_key_cannot_be_wrapped(key_type: str, new_key: Callable[...,
     wrapping_key.destroy()
 
 
-def test_the_public_half_of_a_generated_key_only_verifies(new_key: Callable[..., NewKey], raw_session: Session) -> None:
+def test_the_public_half_of_a_generated_key_only_verifies(
+    new_key: Callable[..., NewKey], raw_session: Session, device: Device
+) -> None:
+    device.skip_unless("public capabilities")
     public_key = find(raw_session, ObjectClass.PUBLIC_KEY, new_key("RSA"))
     assert public_key[Attribute.VERIFY]
     assert not any(public_key[attribute] for attribute in (Attribute.ENCRYPT, Attribute.WRAP, Attribute.VERIFY_RECOVER))
 
 
 def test_no_private_key_on_the_token_is_extractable_or_not_sensitive(
-    new_key: Callable[..., NewKey], raw_session: Session
+    new_key: Callable[..., NewKey], raw_session: Session, device: Device
 ) -> None:
-    for key_type in ("secp256r1", "RSA", "Ed25519"):
+    for key_type in device.supported("secp256r1", "RSA", "Ed25519"):
         new_key(key_type)
     private_keys = list(raw_session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY}))
-    assert len(private_keys) >= 3
+    assert len(private_keys) >= len(device.supported("secp256r1", "RSA", "Ed25519"))
     for private_key in private_keys:
         assert private_key[Attribute.SENSITIVE]
         assert not private_key[Attribute.EXTRACTABLE]
 
 
 def test_an_id_that_is_taken_is_refused_before_anything_is_generated(
-    new_key: Callable[..., NewKey], token: Token
+    new_key: Callable[..., NewKey], token: Token, device: Device
 ) -> None:
     key = new_key()
     with pytest.raises(TokenKeyAmbiguous, match=r"has a key with id .* already"):
-        token.generate_key("secp256r1", "another label", key.reference.id)
+        token.generate_key(device.key_type, "another label", key.reference.id)
     assert token.find_key(None, key.reference.id).spki == key.spki
 
 
 def test_a_lost_reply_to_key_generation_leaves_no_key(
-    token: Token, token_settings: TokenSettings, raw_session: Session
+    token: Token, token_settings: TokenSettings, raw_session: Session, device: Device
 ) -> None:
     key_id = os.urandom(16)
     with (
         answering(token_settings.module, "C_GenerateKeyPair", 0x30, after=True) as calls,
         pytest.raises(TokenError, match="device reported an error"),
     ):
-        token.generate_key("secp256r1", "lost", key_id)
+        token.generate_key(device.key_type, "lost", key_id)
     assert calls["C_GenerateKeyPair"] == 1
     assert list(raw_session.get_objects({Attribute.ID: key_id})) == []
     assert token.state() == "ready"
 
 
 @pytest.mark.parametrize("code", [0x05, 0xD1])
-def test_one_failure_of_softhsm_does_not_lead_to_a_leaner_template(
-    code: int, token: Token, token_settings: TokenSettings, new_key: Callable[..., NewKey]
+def test_one_failure_does_not_lead_to_a_leaner_template(
+    code: int, token: Token, token_settings: TokenSettings, new_key: Callable[..., NewKey], device: Device
 ) -> None:
+    device.skip_unless("public capabilities")
     with answering(token_settings.module, "C_GenerateKeyPair", code) as calls:
         key = new_key()
     assert calls["C_GenerateKeyPair"] == 2
@@ -158,21 +178,24 @@ def test_one_failure_of_softhsm_does_not_lead_to_a_leaner_template(
 
 
 def test_a_key_that_the_token_made_extractable_is_destroyed_and_refused(
-    token: Token, token_settings: TokenSettings, raw_session: Session
+    token: Token, token_settings: TokenSettings, raw_session: Session, device: Device
 ) -> None:
+    device.skip_unless("extractable keys")
     key_id = os.urandom(16)
     with (
         interposed(token_settings.module, lambda _, original: _extractable(original), ["C_GenerateKeyPair"]),
         pytest.raises(IssuanceDefect, match="sign-only, sensitive and not extractable") as caught,
     ):
-        token.generate_key("secp256r1", "unsafe", key_id)
+        token.generate_key(device.key_type, "unsafe", key_id)
     assert "extractable is True, expected False" in caught.value.details
     assert list(raw_session.get_objects({Attribute.ID: key_id})) == []
 
 
-def test_a_destroyed_key_is_gone_for_sessions_that_knew_it(token: Token, new_key: Callable[..., NewKey]) -> None:
+def test_a_destroyed_key_is_gone_for_sessions_that_knew_it(
+    token: Token, new_key: Callable[..., NewKey], device: Device
+) -> None:
     kept, key_id = new_key(), os.urandom(16)
-    generated = token.generate_key("secp256r1", "short-lived", key_id)
+    generated = token.generate_key(device.key_type, "short-lived", key_id)
     found = token.find_key("short-lived", key_id)
     assert found.spki == generated.spki
     reference = KeyReference("short-lived", key_id, hashlib.sha256(generated.spki).hexdigest())

@@ -12,6 +12,7 @@ from pkcs11.types import Session
 from engine.errors import MalformedRequest, TokenError, UnsupportedRequest
 from engine.token import Token, TokenSettings
 from tests.token.conftest import verify
+from tests.token.devices import Device
 from tests.token.interposer import Function, answering, interposed
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -75,13 +76,20 @@ KEYS: dict[str, tuple[PrivateKey, str]] = {
 }
 
 
+USUAL = {"secp256r1": EC_KEY, "RSA": RSA_KEY}
+IMPORTING = "importing private keys"
+
+
 def session_keys(session: Session) -> list[object]:
     return list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.TOKEN: False}))
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_a_jwk_signs_pyca_verifies_and_no_object_is_left(name: str, token: Token, raw_session: Session) -> None:
+def test_a_jwk_signs_pyca_verifies_and_no_object_is_left(
+    name: str, token: Token, raw_session: Session, device: Device
+) -> None:
     key, algorithm = KEYS[name]
+    device.skip_unless(IMPORTING, algorithm)
     message = os.urandom(700)
     before = token.signatures
     signature = token.sign_with_jwk(render_jwk(key), algorithm, message)
@@ -93,7 +101,7 @@ def test_a_jwk_signs_pyca_verifies_and_no_object_is_left(name: str, token: Token
 
 @pytest.mark.parametrize("name", ["P-256", "RSA", "Ed25519"])
 def test_an_imported_key_is_sensitive_sign_only_and_not_extractable_while_it_exists(
-    name: str, token: Token, token_settings: TokenSettings, raw_session: Session
+    name: str, token: Token, token_settings: TokenSettings, device: Device, raw_session: Session
 ) -> None:
     seen: list[dict[Attribute, object]] = []
     names = ("TOKEN", "PRIVATE", "SENSITIVE", "EXTRACTABLE", "SIGN", "DECRYPT", "UNWRAP", "DERIVE")
@@ -107,6 +115,7 @@ def test_an_imported_key_is_sensitive_sign_only_and_not_extractable_while_it_exi
         return call
 
     key, algorithm = KEYS[name]
+    device.skip_unless(IMPORTING, algorithm)
     with interposed(token_settings.module, look, ["C_SignInit"]):
         token.sign_with_jwk(render_jwk(key), algorithm, b"message")
     assert seen == [dict(zip(names, (False, True, True, False, True, False, False, False), strict=True))]
@@ -114,23 +123,26 @@ def test_an_imported_key_is_sensitive_sign_only_and_not_extractable_while_it_exi
 
 @pytest.mark.parametrize("codes", [(0x31,), (0x30, 0x30)])
 def test_no_object_is_left_when_signing_fails(
-    codes: tuple[int, ...], token: Token, token_settings: TokenSettings, raw_session: Session
+    codes: tuple[int, ...], token: Token, token_settings: TokenSettings, device: Device, raw_session: Session
 ) -> None:
+    device.skip_unless(IMPORTING)
     with answering(token_settings.module, "C_Sign", *codes), pytest.raises(TokenError):
-        token.sign_with_jwk(render_jwk(EC_KEY), "ecdsa-with-SHA256", b"message")
+        token.sign_with_jwk(render_jwk(USUAL[device.key_type]), device.algorithm, b"message")
     assert session_keys(raw_session) == []
 
 
 def test_no_object_is_left_when_even_destroying_it_fails(
-    token: Token, token_settings: TokenSettings, raw_session: Session
+    token: Token, token_settings: TokenSettings, device: Device, raw_session: Session
 ) -> None:
+    device.skip_unless(IMPORTING)
     with answering(token_settings.module, "C_DestroyObject", 0x31) as calls, pytest.raises(TokenError):
-        token.sign_with_jwk(render_jwk(EC_KEY), "ecdsa-with-SHA256", b"message")
+        token.sign_with_jwk(render_jwk(USUAL[device.key_type]), device.algorithm, b"message")
     assert calls["C_DestroyObject"] == 1
     assert session_keys(raw_session) == []
 
 
-def test_no_object_is_left_by_an_algorithm_of_another_kind(token: Token, raw_session: Session) -> None:
+def test_no_object_is_left_by_an_algorithm_of_another_kind(token: Token, device: Device, raw_session: Session) -> None:
+    device.skip_unless(IMPORTING)
     with pytest.raises(UnsupportedRequest, match="algorithm for EC keys was expected"):
         token.sign_with_jwk(render_jwk(EC_KEY), "sha256WithRSAEncryption", b"message")
     assert session_keys(raw_session) == []

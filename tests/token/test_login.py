@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -13,22 +14,26 @@ from tests.token.devices import Device
 WRONG = "wrong-0451-pin"
 
 
-def test_a_wrong_pin_is_refused_after_exactly_one_attempt(other_process: OtherProcess, tmp_path: Path) -> None:
+def test_a_wrong_pin_is_refused_after_exactly_one_attempt(
+    lockable: OtherProcess, tmp_path: Path, device: Device
+) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text(WRONG)
     wrong.chmod(0o600)
-    printed = other_process.run(
+    printed = lockable.run(
         """
         with counted(device.module) as calls:
             print(error_of(Token.open, device.settings(pin=FilePin(sys.argv[2]))))
-        print(calls["C_Login"], calls["C_OpenSession"], calls["C_CloseSession"], calls["C_Finalize"])
+        print(calls["C_Login"], calls["C_OpenSession"], calls["C_CloseSession"])
+        print(bool(calls["C_Finalize"] or calls["C_CloseAllSessions"]))
         token = Token.open(device.settings())
         print(token.state())
         """,
         str(wrong),
     )
     assert printed == (
-        "TokenLoginRefused: The token 'test' could not log in: the PIN is wrong (CKR_PIN_INCORRECT).\n1 1 1 1\nready\n"
+        "TokenLoginRefused: The token 'test' could not log in: the PIN is wrong (CKR_PIN_INCORRECT).\n"
+        "1 1 1\nTrue\nready\n"
     )
 
 
@@ -36,7 +41,7 @@ def test_a_wrong_pin_is_refused_after_exactly_one_attempt(other_process: OtherPr
     ("flag", "message"), [(0x20000, "one wrong PIN more would lock it"), (0x40000, "its PIN is locked")]
 )
 def test_a_token_whose_pin_is_nearly_or_quite_locked_is_not_logged_in_to(
-    flag: int, message: str, other_process: OtherProcess
+    flag: int, message: str, other_process: OtherProcess, device: Device
 ) -> None:
     printed = other_process.run(
         """
@@ -57,25 +62,26 @@ def test_a_token_whose_pin_is_nearly_or_quite_locked_is_not_logged_in_to(
     assert printed.endswith("\n0\n")
 
 
-def test_a_lost_login_is_said_to_be_that_and_not_a_missing_key(other_process: OtherProcess) -> None:
+def test_a_lost_login_is_made_again_and_not_said_to_be_a_missing_key(other_process: OtherProcess) -> None:
     printed = other_process.run(
         """
         token = Token.open(device.settings())
-        key, _ = new_key(token)
+        key, spki = new_key(token)
         token.sign(key, ALGORITHM, b"warm")
-        with token._connection.read_write() as session:
-            assert call(device.module, "C_Logout", session.handle) == 0
-        print(error_of(token.sign, key, ALGORITHM, b"message"))
-        print(error_of(token.find_key, "key", None))
+        def log_out():
+            with token._connection.read_write() as session:
+                assert call(device.module, "C_Logout", session.handle) == 0
+        log_out()
+        verify(spki, ALGORITHM, token.sign(key, ALGORITHM, b"message"), b"message")
+        log_out()
+        assert token.find_key("key", None).spki == spki
+        print(token.state())
         """
     )
-    assert printed == (
-        "TokenUnavailable: The token 'test' could not sign: its login was lost (CKR_USER_NOT_LOGGED_IN).\n"
-        "TokenUnavailable: The token 'test' could not find a key: its login was lost (CKR_USER_NOT_LOGGED_IN).\n"
-    )
+    assert printed == "ready\n"
 
 
-def test_closing_one_of_two_tokens_leaves_the_other_logged_in(other_process: OtherProcess) -> None:
+def test_closing_one_of_two_tokens_leaves_the_other_logged_in(other_process: OtherProcess, device: Device) -> None:
     printed = other_process.run(
         """
         first, second = Token.open(device.settings()), Token.open(device.settings())
@@ -88,11 +94,11 @@ def test_closing_one_of_two_tokens_leaves_the_other_logged_in(other_process: Oth
     assert printed == "ready\n"
 
 
-def test_the_pin_is_in_no_error_no_repr_and_no_log(other_process: OtherProcess, tmp_path: Path) -> None:
+def test_the_pin_is_in_no_error_no_repr_and_no_log(lockable: OtherProcess, tmp_path: Path, device: Device) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text(WRONG)
     wrong.chmod(0o600)
-    printed = other_process.run(
+    printed = lockable.run(
         """
         import logging, traceback
         logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
@@ -110,7 +116,7 @@ def test_the_pin_is_in_no_error_no_repr_and_no_log(other_process: OtherProcess, 
     )
     assert "Pin(********)" in printed
     assert WRONG not in printed
-    assert Path(other_process.device.pin_file).read_text().strip() not in printed
+    assert Path(lockable.device.pin_file).read_text().strip() not in printed
 
 
 def test_a_pin_cannot_be_pickled(device: Device) -> None:
@@ -137,7 +143,7 @@ def test_a_pin_file_that_others_may_open_is_refused(mode: int, device: Device, t
         ("pkcs11:token=engine-tests?module-path=/elsewhere.so", "another module-path"),
         ("pkcs11:token=engine-tests?pin-source=/run/pin", "must come from one place"),
         ("pkcs11:token=engine-tests?pin-value=1234", "holds a PIN"),
-        ("pkcs11:token=no%20such%20token", "found 'engine-tests'"),
+        ("pkcs11:token=no%20such%20token", "found '"),
         ("pkcs11:token=engine-tests;serial=0000", "with label 'engine-tests' and serial '0000'"),
     ],
 )
@@ -148,9 +154,11 @@ def test_a_uri_that_does_not_name_one_token_is_refused(uri: str, message: str, d
 
 
 def test_a_token_is_found_by_serial_model_and_manufacturer_too(device: Device, token: Token) -> None:
-    serial = token._connection.token.serial.decode()
-    for uri in (f"pkcs11:serial={serial}", f"{device.uri};model=SoftHSM%20v2;manufacturer=SoftHSM%20project"):
-        Token.open(device.settings(uri=uri)).close()
+    found = token._connection.token
+    serial, model, manufacturer = found.serial.decode(), quote(found.model), quote(found.manufacturer_id)
+    Token.open(device.settings(uri=f"{device.uri};serial={serial};model={model};manufacturer={manufacturer}")).close()
+    device.skip_unless("a serial number of its own")
+    Token.open(device.settings(uri=f"pkcs11:serial={serial}")).close()
 
 
 def test_a_slot_number_is_taken_with_a_warning(device: Device, token: Token, caplog: pytest.LogCaptureFixture) -> None:
@@ -177,5 +185,5 @@ def test_a_module_that_cannot_be_loaded_is_a_configuration_error(device: Device,
 
 def test_one_module_under_two_environments_is_refused(device: Device, token: Token) -> None:
     del token
-    with pytest.raises(ConfigError, match="another value of SOFTHSM2_CONF"):
-        Token.open(device.settings(environment={"SOFTHSM2_CONF": "/elsewhere"}))
+    with pytest.raises(ConfigError, match="another value of HSM_CONF"):
+        Token.open(device.settings(environment={**device.environment, "HSM_CONF": "/elsewhere"}))

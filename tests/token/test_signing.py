@@ -92,8 +92,15 @@ def test_an_algorithm_that_is_not_known_is_refused_naming_those_that_are(
 @pytest.mark.parametrize("code", [0x05, 0x06, 0x30, 0x60, 0x82, 0x90, 0x91, 0xB0, 0xB3])
 @pytest.mark.parametrize("function", ["C_SignInit", "C_Sign"])
 def test_a_signature_that_fails_for_its_session_is_made_in_a_new_one(
-    function: str, code: int, token: Token, token_settings: TokenSettings, new_key: Callable[..., NewKey]
+    function: str,
+    code: int,
+    token: Token,
+    token_settings: TokenSettings,
+    device: Device,
+    new_key: Callable[..., NewKey],
 ) -> None:
+    if function == "C_Sign":
+        device.skip_unless("ending an operation with its session")
     key = new_key()
     token.sign(key.reference, key.algorithm, b"warm")
     with counted(token_settings.module) as calls, answering(token_settings.module, function, code):
@@ -114,15 +121,15 @@ def test_a_signature_is_retried_once_and_not_again(
         pytest.raises(TokenUnavailable, match=r"could not sign: the device reported an error \(CKR_DEVICE_ERROR\)"),
     ):
         token.sign(key.reference, key.algorithm, b"message")
-    assert calls["C_SignInit"] == 2
+    assert calls["C_SignInit"] >= 2  # and more, by which the token is tried before anybody is let through again
     assert token.signatures == before + 2
-    assert token.state() == "failing: the device reported an error"
     token.sign(key.reference, key.algorithm, b"message")
     assert token.state() == "ready"
+    assert token.signatures == before + 3
 
 
 @pytest.mark.parametrize(
-    ("code", "error"), [(0x70, UnsupportedRequest), (0x32, TokenUnavailable), (0x80000001, SigningFailed)]
+    ("code", "error"), [(0x70, UnsupportedRequest), (0x31, TokenUnavailable), (0x80000001, SigningFailed)]
 )
 def test_a_signature_that_a_new_session_would_not_help_is_not_retried(
     code: int, error: type[Exception], token: Token, token_settings: TokenSettings, new_key: Callable[..., NewKey]
@@ -131,6 +138,7 @@ def test_a_signature_that_a_new_session_would_not_help_is_not_retried(
     with answering(token_settings.module, "C_SignInit", *[code] * 5) as calls, pytest.raises(error):
         token.sign(key.reference, key.algorithm, b"message")
     assert calls["C_SignInit"] == 1
+    assert token.state() == "ready"
     token.sign(key.reference, key.algorithm, b"message")
 
 
@@ -157,7 +165,9 @@ def test_a_call_that_finds_no_session_free_is_busy_after_its_deadline(device: De
     second.close()
 
 
-def test_a_token_that_gives_fewer_sessions_than_wanted_is_used_with_those(other_process: OtherProcess) -> None:
+def test_a_token_that_gives_fewer_sessions_than_wanted_is_used_with_those(
+    other_process: OtherProcess, device: Device
+) -> None:
     printed = other_process.run(
         """
         token = Token.open(device.settings())
@@ -190,7 +200,7 @@ def test_a_token_that_gives_fewer_sessions_than_wanted_is_used_with_those(other_
     assert printed == "400 True ready\n"
 
 
-def test_a_closed_token_says_so_and_closes_again(other_process: OtherProcess) -> None:
+def test_a_closed_token_says_so_and_closes_again(other_process: OtherProcess, device: Device) -> None:
     printed = other_process.run(
         """
         token = Token.open(device.settings())
@@ -207,7 +217,7 @@ def test_a_closed_token_says_so_and_closes_again(other_process: OtherProcess) ->
     assert printed == "closed\nTokenUnavailable: The token 'test' is closed.\n"
 
 
-def test_a_session_in_use_is_waited_for_when_the_token_is_closed(other_process: OtherProcess) -> None:
+def test_a_session_in_use_is_waited_for_when_the_token_is_closed(other_process: OtherProcess, device: Device) -> None:
     printed = other_process.run(
         """
         token = Token.open(device.settings())
@@ -236,7 +246,7 @@ def test_a_session_in_use_is_waited_for_when_the_token_is_closed(other_process: 
 
 
 def test_a_call_that_does_not_come_back_shows_in_the_state_and_keeps_the_module_loaded(
-    other_process: OtherProcess,
+    other_process: OtherProcess, device: Device
 ) -> None:
     printed = other_process.run(
         """

@@ -17,7 +17,6 @@ import pytest
 from engine.token import FilePin, TokenSettings
 
 LABEL = "engine-tests"
-SPARE_LABEL = "engine-spare"
 SECONDS = 30.0
 
 
@@ -36,12 +35,14 @@ class Device:
     """None: the URI has a pin-source."""
     environment: Mapping[str, str] = field(default_factory=dict)
     initialize_arguments: str | None = None
-    spare_uri: str | None = None
-    """A second token of the same module with the same PIN, whose PIN may be locked by a test."""
+    spare_uris: tuple[str, ...] = ()
+    """Further tokens with the same PIN, each for one test that may lock it, where a second device cannot be made."""
     key_type: str = "secp256r1"
     """Of keys whose type does not matter."""
     algorithm: str = "ecdsa-with-SHA256"
     """What such keys sign with."""
+    rate: int = 1000
+    """Signatures per second with such a key, about: how many a test can afford."""
     lacks: Mapping[str, str] = field(default_factory=dict)
     """What it cannot do, and why: differences.toml."""
 
@@ -99,7 +100,7 @@ def run(command: Sequence[str | Path], *, answers: str = "", environment: Mappin
         done = subprocess.run(
             command,
             input=answers,
-            env={**os.environ, **(environment or {})},
+            env=_environment(environment),
             capture_output=True,
             text=True,
             check=False,
@@ -113,6 +114,11 @@ def run(command: Sequence[str | Path], *, answers: str = "", environment: Mappin
     return done.stdout
 
 
+def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    """Daemons are in /usr/sbin, which is on root's path only."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", **(more or {})}
+
+
 @contextlib.contextmanager
 def daemon(
     command: Sequence[str | Path], ready: Callable[[], bool], log: Path, environment: Mapping[str, str] | None = None
@@ -121,7 +127,7 @@ def daemon(
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", "--", *command],
-            env={**os.environ, **(environment or {})},
+            env=_environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -137,7 +143,7 @@ def daemon(
     finally:
         process.terminate()
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=1)  # opencryptoki's does not end while this process uses it
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,47 +1,67 @@
-"""differences.toml: what each device lacks or does otherwise, with the reason."""
+"""differences.toml: what each device lacks, with the reason."""
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-DATA = Path(__file__).with_name("differences.toml")
+from engine.token.mechanisms import KEY_PAIR_KINDS, SIGNATURE_MECHANISMS
 
-
-@dataclass(frozen=True)
-class Difference:
-    """An attribute of a generated private key that reads otherwise than on most tokens."""
-
-    value: object
-    reason: str
+README = Path(__file__).with_name("README.md")
 
 
 @dataclass(frozen=True)
 class Differences:
-    """One device. `lacks`: feature to reason, a mechanism where it is for want of one."""
+    """One device. `lacks`: feature to reason, in which the mechanism is named where it is for want of one."""
 
     title: str
-    setting_up: str
+    reached: str
     key_type: str
-    algorithm: str
-    notes: tuple[str, ...]
+    rate: int
     lacks: Mapping[str, str]
-    custody: Mapping[str, Difference]
+    remarks: tuple[str, ...]
 
 
 def _load() -> dict[str, Differences]:
+    rows = tomllib.loads(Path(__file__).with_name("differences.toml").read_text(encoding="utf-8"))
     return {
         name: Differences(
-            title=row["title"],
-            setting_up=row["setting-up"],
-            key_type=row["key-type"],
-            algorithm=row["algorithm"],
-            notes=tuple(row["notes"]),
-            lacks=row.get("lacks", {}),
-            custody={attribute: Difference(**said) for attribute, said in row.get("custody", {}).items()},
+            row["title"], row["reached"], row["key-type"], row["rate"], row.get("lacks", {}), tuple(row["remarks"])
         )
-        for name, row in tomllib.loads(DATA.read_text(encoding="utf-8")).items()
+        for name, row in rows.items()
     }
 
 
 DIFFERENCES = _load()
+
+
+def render_matrix() -> str:
+    """The table as Markdown."""
+
+    def has(row: Differences, features: Mapping[str, object]) -> str:
+        return " ".join(feature for feature in features if feature not in row.lacks)
+
+    head = (
+        "device",
+        "module and version",
+        "reached through",
+        "key types",
+        "signature algorithms",
+        "private JWKs",
+        "rate",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, row in DIFFERENCES.items():
+        jwks = "no" if "importing private keys" in row.lacks else "yes"
+        rate = f"{row.rate} {row.key_type}"
+        key_types, algorithms = has(row, KEY_PAIR_KINDS), has(row, SIGNATURE_MECHANISMS)
+        lines.append("| " + " | ".join((f"`{name}`", row.title, row.reached, key_types, algorithms, jwks, rate)) + " |")
+    lines += ["", "| device | lacks | because |", "|---|---|---|"]
+    lines += [
+        f"| `{name}` | {feature} | {reason} |"
+        for name, row in DIFFERENCES.items()
+        for feature, reason in row.lacks.items()
+    ]
+    lines.append("")
+    lines += [f"- `{name}`: {remark}" for name, row in DIFFERENCES.items() for remark in row.remarks]
+    return "\n".join(lines) + "\n"

@@ -17,8 +17,7 @@ def provide(folder: Path) -> Iterator[Device]:
     module = find_module(*MODULES, packages=PACKAGES)
     with softhsm.provide(folder / "softhsm") as served:
         socket = folder / "server"
-        tokens = [uri for uri in (served.uri, served.spare_uri) if uri is not None]
-        command = ["p11-kit", "server", "--foreground", "--name", socket, "--provider", served.module, *tokens]
+        command = ["p11-kit", "server", "--foreground", "--name", socket, "--provider", served.module, served.uri]
         with daemon(command, socket.exists, folder / "server.log", served.environment):
             address = {"P11_KIT_SERVER_ADDRESS": f"unix:path={socket}"}
-            yield Device("p11-kit", module, served.uri, served.pin_file, address, spare_uri=served.spare_uri)
+            yield Device("p11-kit", module, served.uri, served.pin_file, address)

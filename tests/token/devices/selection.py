@@ -7,7 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.token import load_uri
+from engine.errors import UnsupportedRequest
+from engine.token import Token, load_uri
+from engine.token.mechanisms import (
+    KEY_PAIR_KINDS,
+    SIGNATURE_MECHANISMS,
+    find_key_pair_kind,
+    find_signature_mechanism,
+)
 from tests.token.devices.device import Device, DeviceError
 from tests.token.devices.differences import DIFFERENCES
 
@@ -37,15 +44,32 @@ def open_device(name: str, folder: Path) -> Iterator[Device]:
         return
     differences = DIFFERENCES[name]
     with importlib.import_module(f"tests.token.devices.{name.replace('-', '_')}").provide(folder) as device:
+        usual = KEY_PAIR_KINDS[differences.key_type]
         yield dataclasses.replace(
-            device, key_type=differences.key_type, algorithm=differences.algorithm, lacks=differences.lacks
+            device,
+            key_type=usual.name,
+            algorithm=usual.signature_algorithm,
+            rate=differences.rate,
+            lacks=differences.lacks,
         )
 
 
 def _other_device() -> Device:
-    """Nothing is known of it, so each test finds out: what the engine says that it cannot do is skipped."""
+    """Nothing is known of it: what its mechanisms tell is found out, and ENGINE_TEST_TOKEN_LACKS may say the rest."""
     uri = os.environ["ENGINE_TEST_TOKEN_URI"]
     module = os.environ.get("ENGINE_TEST_TOKEN_MODULE") or load_uri(uri).module_path
     if module is None:
         raise DeviceError("the module of ENGINE_TEST_TOKEN_URI must be in its module-path or ENGINE_TEST_TOKEN_MODULE")
-    return Device(OTHER, module, uri, os.environ.get("ENGINE_TEST_TOKEN_PIN_FILE"))
+    device = Device(OTHER, module, uri, os.environ.get("ENGINE_TEST_TOKEN_PIN_FILE"))
+    said = filter(None, os.environ.get("ENGINE_TEST_TOKEN_LACKS", "").split(","))
+    lacks = {feature.strip(): "so says ENGINE_TEST_TOKEN_LACKS" for feature in said}
+    with contextlib.closing(Token.open(device.settings())) as token:
+        usable = token._connection.usable
+    for find, features in ((find_key_pair_kind, KEY_PAIR_KINDS), (find_signature_mechanism, SIGNATURE_MECHANISMS)):
+        for feature in features:
+            try:
+                find(feature, usable)
+            except UnsupportedRequest as error:
+                lacks[feature] = error.message
+    usual = next(kind for name, kind in KEY_PAIR_KINDS.items() if name not in lacks)
+    return dataclasses.replace(device, key_type=usual.name, algorithm=usual.signature_algorithm, lacks=lacks)

@@ -59,7 +59,14 @@ def provide(folder: Path) -> Iterator[Device]:
         ),
         *("--server", f"type=unixio,path={tpm}", "--ctrl", f"type=unixio,path={folder / 'tpm.ctrl'}"),
     ]
-    broker = ["tpm2-abrmd", "--session", f"--tcti=swtpm:path={tpm}", *(["--allow-root"] if os.geteuid() == 0 else [])]
+    # A key that was used stays in one of the places that the broker gives this process, also once it is destroyed.
+    broker = [
+        "tpm2-abrmd",
+        "--session",
+        "--max-transients=100",
+        f"--tcti=swtpm:path={tpm}",
+        *(["--allow-root"] if os.geteuid() == 0 else []),
+    ]
     with (
         daemon(dbus, bus.exists, folder / "bus.log"),
         daemon(swtpm, tpm.exists, folder / "swtpm.log"),

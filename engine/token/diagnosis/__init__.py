@@ -1,0 +1,18 @@
+"""What is wrong with a token, found out step by step in a process that a vendor's library may crash or hang."""
+
+from engine.token.diagnosis.conversation import Begun, Canary, Ended, FoundKey, Message, Rate, examine
+from engine.token.diagnosis.reports import KeyToTry, Names, Outcome, Report
+
+__all__ = [
+    "Begun",
+    "Canary",
+    "Ended",
+    "FoundKey",
+    "KeyToTry",
+    "Message",
+    "Names",
+    "Outcome",
+    "Rate",
+    "Report",
+    "examine",
+]
