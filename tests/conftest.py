@@ -25,7 +25,7 @@ def token_settings(device: Device) -> TokenSettings:
     return device.settings()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def token(token_settings: TokenSettings) -> Iterator[Token]:
     """The token under test, open."""
     opened = Token.open(token_settings)

@@ -45,11 +45,13 @@ class Connection:
 
     def is_logged_in(self) -> bool:
         """Whether private keys can be seen at all, asked of the token (C_GetSessionInfo)."""
-        return self.module.cryptoki.is_logged_in(session_handle(self.owner))
+        with self.module.one_at_a_time or nullcontext():
+            return self.module.cryptoki.is_logged_in(session_handle(self.owner))
 
     def find_loss(self) -> str | None:
         """What is wrong with the owner's session, asked of the token (C_GetSessionInfo); None if nothing is."""
-        code, is_logged_in = self.module.cryptoki.session_state(session_handle(self.owner))
+        with self.module.one_at_a_time or nullcontext():
+            code, is_logged_in = self.module.cryptoki.session_state(session_handle(self.owner))
         if code != CKR_OK:
             fault = classify_number(code)
             return f"{fault.meaning} ({fault.code})"
@@ -59,7 +61,8 @@ class Connection:
 
     def is_alive(self, session: Session) -> bool:
         """Whether a session still exists, asked of the token (C_GetSessionInfo)."""
-        code, _ = self.module.cryptoki.session_state(session_handle(session))
+        with self.module.one_at_a_time or nullcontext():
+            code, _ = self.module.cryptoki.session_state(session_handle(session))
         return code == CKR_OK
 
     @contextmanager
@@ -81,8 +84,8 @@ class Connection:
         if self.start != self.module.starts or not self.module.is_started:
             self.pool.abandon()
             return
-        self.pool.retire()
         with self.module.one_at_a_time or nullcontext():
+            self.pool.retire()
             close_session(self.owner)
 
 

@@ -19,6 +19,7 @@ from engine.errors import ConfigError, TokenBusy, TokenUnavailable
 from engine.token.cryptoki import Cryptoki
 from engine.token.gate import Call, Gate
 from engine.token.returncodes import CKR_CRYPTOKI_NOT_INITIALIZED, CKR_OK, Cure, classify, classify_number
+from engine.token.vendors import find_vendor
 
 _log = logging.getLogger(__name__)
 _EXCLUSIVE_SECONDS = 60.0
@@ -66,7 +67,7 @@ class Module:
         self.reconnecting = threading.Lock()
         """Held while one of its tokens connects anew."""
         self.one_at_a_time: threading.RLock | None = None
-        """Held around every use of a module that cannot lock for itself, across all its tokens."""
+        """Held around every use of a module that cannot lock for itself, or not well, across all its tokens."""
         self._is_known = False
         try:
             self.library = _load(_Library, path)
@@ -91,6 +92,8 @@ class Module:
                     ) from None
                 raise ConfigError(f"The PKCS#11 module {self.path} cannot be used: {error}.") from None
             self._is_known = True
+            if self.one_at_a_time is None and find_vendor(self.library.manufacturer_id).one_at_a_time is not None:
+                self.one_at_a_time = threading.RLock()
         self.starts += 1
         self.is_started = True
 

@@ -19,6 +19,8 @@ class Vendor:
     """Why it must not be tried whether the library takes the capabilities of a public key."""
     local_not_told: str | None = None
     """Why a false CKA_LOCAL does not mean that a key came from elsewhere."""
+    one_at_a_time: str | None = None
+    """Why only one thread may call at a time, although the library says that it locks."""
     never_finalized: str | None = None
     """Why C_Finalize must not be called; closing all sessions, which logs out, takes its place."""
 
@@ -30,6 +32,10 @@ _VENDORS: Mapping[str, Vendor] = {
             "secp521r1": "CKA_EC_POINT is written with a length of one octet, which C_SignInit cannot read.",
         },
         lean_public_template="It refuses CKA_VERIFY after making the key, which then keeps a place in the TPM.",
+    ),
+    "PKCS#11 Kit": Vendor(  # p11-kit-client 0.24.1
+        one_at_a_time="When its connection ends, threads that wait for an answer may wait for ever; and calls through "
+        "one connection are answered one after the other anyway.",
     ),
     "Mozilla Foundation": Vendor(  # NSS softokn 3.87
         local_not_told="It answers false for every key, also for those that it has just generated.",

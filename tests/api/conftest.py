@@ -36,6 +36,14 @@ stores = ["test.tenant1.x509-store-1", "test.tenant1.x509-store-2"]
 type = "x509-service"
 kms = ["test.tenant1.kms1"]
 
+# Keys must have a good custody record, which a JWK never has.
+[services."test.tenant1.custody"]
+type = "x509-service"
+kms = ["test.tenant1.kms1"]
+allow-jwk-signing-keys = true
+jwk-token = "trial"
+require-custody = true
+
 [services."other.tenant1.x509-store"]
 type = "x509-store"
 """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import KmsConfig, X509ServiceConfig, load_config
+from engine.config import KmsConfig, PinConfig, X509ServiceConfig, load_config
 from engine.errors import ConfigError
 from engine.quickstart import CONFIGURATION, KMS_PATH, SERVICE_PATH
 
@@ -38,7 +38,18 @@ def test_relative_paths_mean_beside_the_file(tmp_path: Path) -> None:
         ("port = 8080", "port = 80800", "server.port"),
         ('uri = "pkcs11:token=engine-trial"', "", "tokens.trial.uri: missing"),
         ('pin = { file = "softhsm/pin" }', 'pin = { value = "1234" }', "tokens.trial.pin.value: unknown key"),
-        ('pin = { file = "softhsm/pin" }', "pin = { }", "expected exactly one of file and environment"),
+        (
+            'pin = { file = "softhsm/pin" }',
+            "pin = { }",
+            "tokens.trial.pin: expected exactly one of file, ",
+        ),
+        ('file = "softhsm/pin"', 'file = "pin", prompt = true', "tokens.trial.pin: expected exactly one of"),
+        ('file = "softhsm/pin"', 'file = "pin", environment = "PIN"', "found file and environment"),
+        ('file = "softhsm/pin"', "command = []", "tokens.trial.pin.command"),
+        ('file = "softhsm/pin"', 'command = "cat pin"', "tokens.trial.pin.command"),
+        ('file = "softhsm/pin"', 'command = ["cat\\u0000"]', "tokens.trial.pin.command.0"),
+        ('file = "softhsm/pin"', 'credential = "../pin"', "tokens.trial.pin.credential"),
+        ('file = "softhsm/pin"', "prompt = false", "tokens.trial.pin.prompt"),
         ('module = "/usr', 'module = "usr', "tokens.trial.module: expected an absolute path"),
         ('token = "trial"', 'token = "other"', "no token 'other' is declared"),
         ('tenants = ["tenant1"]', "tenants = []", "declares no tenant 'tenant1'"),
@@ -46,6 +57,9 @@ def test_relative_paths_mean_beside_the_file(tmp_path: Path) -> None:
         (f'kms = ["{KMS_PATH}"]', 'kms = ["test.tenant1.kms2"]', "test.tenant1.kms2 is not declared as such a service"),
         ('jwk-token = "trial"', "", "jwk-token: expected a declared token"),
         ("allow-jwk-signing-keys", "allow_jwk_signing_keys", "unknown key"),
+        ("custody-minutes = 60", "custody-minutes = -1", "custody-minutes"),
+        ("require-custody = false", 'require-custody = "no"', "require-custody"),
+        ("allow-adopt = true", "allow-adopt = 2", "allow-adopt"),
         ("blocked-keys = []", 'blocked-keys = ["xyz"]', "policy.blocked-keys"),
         ('type = "x509-store"', 'type = "x509-shop"', "x509-shop"),
         ("[server]", "[server", "is not TOML"),
@@ -56,6 +70,24 @@ def test_a_fault_is_refused_and_named(tmp_path: Path, before: str, after: str, s
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, VALID.replace(before, after, 1)))
     assert sentence in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('environment = "HSM_PIN"', PinConfig(environment="HSM_PIN")),
+        ('credential = "hsm-pin"', PinConfig(credential="hsm-pin")),
+        ("prompt = true", PinConfig(prompt=True)),
+    ],
+)
+def test_a_pin_comes_from_any_one_source(tmp_path: Path, source: str, expected: PinConfig) -> None:
+    config = load_config(write(tmp_path, VALID.replace('file = "softhsm/pin"', source)))
+    assert config.tokens["trial"].pin == expected
+
+
+def test_a_pin_command_beside_the_file_is_found_there(tmp_path: Path) -> None:
+    text = VALID.replace('file = "softhsm/pin"', 'command = ["./tell-pin", "--of", "trial"]')
+    assert load_config(write(tmp_path, text)).tokens["trial"].pin.command == (f"{tmp_path}/tell-pin", "--of", "trial")
 
 
 def test_a_pin_written_into_the_file_is_not_repeated_in_the_error(tmp_path: Path) -> None:

@@ -119,5 +119,6 @@ def test_a_foreign_ca_certificate_makes_only_our_own_key_a_ca_key(store, foreign
         spki_sha256=facts["spki_sha256"],
         origin="adopted",
         custody={},
+        checked_at=datetime(2026, 3, 1, tzinfo=UTC),
     )
     assert store.is_ca_key(facts["spki_sha256"])

@@ -18,6 +18,7 @@ def key(path: str, **changes: object) -> dict[str, object]:
         "spki_sha256": "c" * 64,
         "origin": "generated",
         "custody": {"sensitive": True, "token": {"serial": "1234"}},
+        "checked_at": datetime(2026, 3, 1, 11, 59, tzinfo=UTC),
     } | changes
 
 
@@ -34,6 +35,30 @@ def test_a_taken_key_path_is_refused_and_keeps_its_key(store):
         store.add_key(**key("a.b.k.ca", label="another"))
     assert refusal.value.target == "a.b.k.ca"
     assert store.find_key("a.b.k.ca").label == "ca"
+
+
+def test_a_later_custody_record_takes_the_place_of_the_former_and_of_nothing_else(store):
+    store.add_key(**key("a.b.k.ca"))
+    store.add_key(**key("a.b.k.other"))
+    later = datetime(2026, 3, 2, tzinfo=UTC)
+    store.record_custody("a.b.k.ca", {"sensitive": False}, later)
+    found = store.find_key("a.b.k.ca")
+    changed = key("a.b.k.ca", custody={"sensitive": False}, checked_at=later)
+    assert {name: getattr(found, name) for name in changed} == changed
+    other = store.find_key("a.b.k.other")
+    assert {name: getattr(other, name) for name in changed} == key("a.b.k.other")
+
+
+def test_custody_of_a_key_that_is_not_there_is_not_recorded(store):
+    with pytest.raises(NotFound, match=r"No key is at a\.b\.k\.ca"):
+        store.record_custody("a.b.k.ca", {}, datetime(2026, 3, 2, tzinfo=UTC))
+
+
+def test_every_path_of_one_public_half_is_found(store):
+    for path in ("a.b.k.two", "a.b.other.one"):
+        store.add_key(**key(path))
+    store.add_key(**key("a.b.k.else", spki_sha256="d" * 64))
+    assert [row.path for row in store.list_keys_by_spki("c" * 64)] == ["a.b.k.two", "a.b.other.one"]
 
 
 def test_the_same_key_may_be_known_by_two_paths(store):

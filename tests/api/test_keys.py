@@ -1,0 +1,427 @@
+"""The keys of a KMS over the API: listed, examined, adopted; and services that require custody."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pkcs11.constants import Attribute, MechanismFlag, ObjectClass
+from pkcs11.mechanisms import KeyType, Mechanism
+from pkcs11.types import Session
+
+from engine.directory.custody import CustodyWatch
+from engine.errors import PolicyRefusal
+from engine.quickstart import KMS_PATH
+from engine.x509.spki import load_public_jwk
+from tests.api.bodies import (
+    certificate_body,
+    certification_request,
+    changed,
+    csr_body,
+    described_jwk,
+    hosted,
+    outside_key,
+    private_jwk,
+)
+from tests.api.conftest import Running
+from tests.token.interposer import answering, counted
+
+P256, P384 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06052b81040022")
+LEAF = f"{KMS_PATH}.leaf-secp256r1"
+
+
+def keys_call(path: str) -> str:
+    return f"/v1/{path}/kms-service-api/keys"
+
+
+@pytest.fixture
+def raw_session(running: Running) -> Iterator[Session]:
+    """A session of other software on the engine's token; the login is the token's."""
+    session = running.engine.tokens["trial"]._connection.token.open(rw=True)
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def ceremony(raw_session: Session) -> Callable[..., tuple[Any, Any]]:
+    """Make a P-256 pair as in a key ceremony: label, CKA_ID, private attributes.
+
+    They stay, as adopted ones must: a key that has signed and is gone looks like a token that is.
+    """
+
+    def make(label: str, key_id: bytes, parameters: bytes = P256, **private: bool) -> tuple[Any, Any]:
+        curve = raw_session.create_domain_parameters(KeyType.EC, {Attribute.EC_PARAMS: parameters}, local=True)
+        return curve.generate_keypair(
+            id=key_id,
+            label=label,
+            store=True,
+            mechanism=Mechanism.EC_KEY_PAIR_GEN,
+            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
+            private_template={
+                **{Attribute[name]: False for name in ("DECRYPT", "UNWRAP", "DERIVE", "SIGN_RECOVER")},
+                **{Attribute[name.upper()]: value for name, value in private.items()},
+            },
+        )
+
+    return make
+
+
+def adopt(running: Running, path: str, **members: str) -> httpx.Response:
+    return running.client.post(f"{keys_call(path)}/adopt", json=members)
+
+
+def public_octets(document: Any) -> bytes:
+    """SubjectPublicKeyInfo of the key in an answer."""
+    return load_public_jwk(document["key"]["jwk"]).spki
+
+
+def request_by(key_id: str) -> dict[str, Any]:
+    return changed(csr_body(), "subjectKeyDescriptor", hosted(key_id))
+
+
+# -- reading
+
+
+def test_a_key_is_examined_and_answered_with_its_custody_record(running: Running) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    response = running.client.get(keys_call(LEAF), headers={"content-type": "application/json"})
+    assert response.status_code == 200, response.text
+    key = response.json()
+    assert set(key) == {"_id", "type", "key", "custody"}
+    assert (key["_id"], key["type"], key["key"]["type"]) == (LEAF, "key", "jwk")
+    assert set(key["key"]["jwk"]) == {"kty", "crv", "x", "y"}
+    custody = key["custody"]
+    said = {name: custody[name] for name in ("private", "sensitive", "alwaysSensitive", "neverExtractable", "local")}
+    assert set(said.values()) == {True}
+    assert not any(custody[name] for name in ("extractable", "decrypt", "unwrap", "derive", "signRecover"))
+    assert set(custody["token"]) == {"label", "manufacturer", "model", "serial", "firmware"}
+    assert {name: test["result"] for name, test in custody["negativeTests"].items()} == {
+        "read": "refused",
+        "wrap": "refused",
+        "copy": "refused",
+    }
+    assert custody["spkiSha256"] == load_public_jwk(key["key"]["jwk"]).sha256
+    assert custody["keyType"] == "CKK_EC"
+    assert "shortfalls" not in custody
+    assert datetime.fromisoformat(custody["checkedAt"]) >= before
+
+
+def test_the_list_says_what_was_recorded_and_asks_the_token_nothing(running: Running) -> None:
+    live = running.client.get(keys_call(LEAF)).json()
+    token = running.engine.config.tokens["trial"]
+    with counted(token.module) as calls:
+        response = running.client.get(keys_call(KMS_PATH))
+    assert response.status_code == 200, response.text
+    assert not calls
+    keys = response.json()
+    assert live in keys
+    paths = [key["_id"] for key in keys]
+    assert paths == sorted(paths)
+    assert all(path.startswith(f"{KMS_PATH}.") for path in paths)
+
+
+def test_an_examination_is_kept(running: Running) -> None:
+    kms = running.engine.directory.find_kms(KMS_PATH)
+    running.client.get(keys_call(LEAF)).raise_for_status()
+    row = kms.find_key(LEAF)
+    assert (datetime.now(UTC) - row.checked_at).total_seconds() < 30
+    assert row.custody["negative_tests"]["wrap"]["answer"] == "CKR_KEY_UNEXTRACTABLE"
+
+
+@pytest.mark.parametrize("path", [f"{KMS_PATH}.nobody", "test.tenant1.nowhere", f"{KMS_PATH}.leaf.deeper", "test"])
+def test_a_key_that_is_not_there_is_404(running: Running, path: str) -> None:
+    response = running.client.get(keys_call(path))
+    assert (response.status_code, response.json()["id"]) == (404, "NotFound")
+
+
+def test_a_credential_reads_and_adopts_in_its_scope_only(running: Running, narrow_key: str) -> None:
+    narrow = {"authorization": f"Bearer {narrow_key}"}
+    assert running.client.get(keys_call(LEAF), headers=narrow).status_code == 403
+    assert running.client.get(keys_call(LEAF), headers={"authorization": ""}).status_code == 401
+    response = running.client.post(f"{keys_call(LEAF)}/adopt", json={"label": "any"}, headers=narrow)
+    assert response.status_code == 403
+
+
+def test_a_token_that_fails_meanwhile_is_503_and_the_record_stays(running: Running) -> None:
+    kms = running.engine.directory.find_kms(KMS_PATH)
+    running.client.get(keys_call(LEAF)).raise_for_status()
+    before = kms.find_key(LEAF)
+    with answering(running.engine.config.tokens["trial"].module, "C_WrapKey", 0x30):
+        response = running.client.get(keys_call(LEAF))
+    assert response.status_code == 503, response.text
+    assert kms.find_key(LEAF) == before
+
+
+# -- adopting
+
+
+@pytest.mark.parametrize("by", ["label", "id", "both"])
+def test_a_key_made_in_a_ceremony_is_adopted_and_signs(
+    by: str, running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    key_id = os.urandom(16)
+    label = f"ceremony {key_id.hex()}"
+    ceremony(label, key_id)
+    names = {"label": {"label": label}, "id": {"id": key_id.hex()}, "both": {"label": label, "id": key_id.hex()}}
+    response = adopt(running, f"{KMS_PATH}.adopted-{by}", **names[by])
+    assert response.status_code == 201, response.text
+    key = response.json()
+    assert (key["_id"], key["custody"]["origin"]) == (f"{KMS_PATH}.adopted-{by}", "adopted")
+    issued = running.post("csrs", request_by(f"adopted-{by}")).json()
+    request = x509.load_pem_x509_csr(issued["csrPEM"].encode())
+    assert request.is_signature_valid
+    spki = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert spki == public_octets(key)
+    assert running.client.get(keys_call(key["_id"])).json()["key"] == key["key"]
+
+
+def test_a_taken_key_id_is_409_and_keeps_its_key(running: Running, ceremony: Callable[..., tuple[Any, Any]]) -> None:
+    key_id = os.urandom(16)
+    ceremony("for a taken id", key_id)
+    before = running.client.get(keys_call(LEAF)).json()["key"]
+    response = adopt(running, LEAF, id=key_id.hex())
+    assert (response.status_code, response.json()["target"]) == (409, LEAF)
+    assert running.client.get(keys_call(LEAF)).json()["key"] == before
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "Expected label, id or both"),
+        ({"label": None}, "Expected label, id or both"),
+        ({"id": "xyz"}, "1 to 255 octets in hex"),
+        ({"id": "abc"}, "1 to 255 octets in hex"),
+        ({"id": ""}, "1 to 255 octets in hex"),
+        ({"id": "00" * 256}, "1 to 255 octets in hex"),
+        ({"label": ""}, "1 to 4096 characters"),
+        ({"label": "a", "slot": 3}, "slot"),
+        ({"label": 7}, "label: expected a string"),
+    ],
+)
+def test_a_body_that_names_no_key_is_refused(running: Running, body: Any, sentence: str) -> None:
+    response = running.client.post(f"{keys_call(f'{KMS_PATH}.never')}/adopt", json=body)
+    assert response.status_code == 400, response.text
+    assert sentence in response.text
+    assert running.client.get(keys_call(f"{KMS_PATH}.never")).status_code == 404
+
+
+def test_a_key_that_is_not_on_the_token_is_404(running: Running) -> None:
+    response = adopt(running, f"{KMS_PATH}.never", label="no such label")
+    assert response.status_code == 404
+    assert "no private key with label 'no such label'" in response.json()["message"]
+
+
+def test_an_ambiguous_label_is_refused_saying_what_to_name(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    ids = os.urandom(8), os.urandom(8)
+    for key_id in ids:
+        ceremony("twins", key_id)
+    response = adopt(running, f"{KMS_PATH}.never", label="twins")
+    assert (response.status_code, response.json()["id"]) == (400, "PolicyRefusal")
+    assert response.json()["message"].endswith("2 private keys with label 'twins'; name the id as well.")
+
+
+def test_a_label_of_one_key_and_an_id_of_another_are_refused_saying_so(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    one, other = os.urandom(8), os.urandom(8)
+    ceremony("the one", one)
+    ceremony("the other", other)
+    response = adopt(running, f"{KMS_PATH}.never", label="the one", id=other.hex())
+    assert response.status_code == 404
+    assert "but 1 with that label and 1 with that id; name one of them" in response.json()["message"]
+
+
+def test_a_private_key_without_its_public_half_is_refused_saying_what_to_do(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    key_id = os.urandom(8)
+    public_key, _ = ceremony("half", key_id)
+    public_key.destroy()
+    response = adopt(running, f"{KMS_PATH}.never", id=key_id.hex())
+    assert response.status_code == 404
+    assert "has no public key with the same id on the token; give its public key that CKA_ID" in response.text
+
+
+def test_halves_that_do_not_belong_together_are_refused_and_nothing_is_kept_of_them(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    one, other = os.urandom(8), os.urandom(8)
+    public_key, _ = ceremony("mismatched", one)
+    public_key.destroy()
+    stranger, _ = ceremony("mismatched", other)
+    stranger[Attribute.ID] = one
+    response = adopt(running, f"{KMS_PATH}.never", id=one.hex())
+    assert (response.status_code, response.json()["id"]) == (400, "PolicyRefusal")
+    assert "makes no signature that verifies under the public key with that id" in response.json()["message"]
+    assert running.client.get(keys_call(f"{KMS_PATH}.never")).status_code == 404
+    token = running.engine.tokens["trial"]
+    assert all(key.id != one for key in token._recovery._keys)
+
+
+def test_halves_on_different_curves_are_refused_saying_what_to_change(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    one, other = os.urandom(8), os.urandom(8)
+    public_key, _ = ceremony("P-256 half", one)
+    public_key.destroy()
+    stranger, _ = ceremony("P-384 half", other, P384)
+    stranger[Attribute.ID] = one
+    before = running.signatures
+    response = adopt(running, f"{KMS_PATH}.never", id=one.hex())
+    assert (response.status_code, response.json()["id"]) == (400, "PolicyRefusal")
+    assert "has another CKA_EC_PARAMS than the public key with that id; give the public" in response.json()["message"]
+    assert running.signatures == before
+
+
+def test_a_key_that_wants_the_pin_for_every_signature_is_adopted_and_signs_where_custody_is_required(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    key_id = os.urandom(8)
+    ceremony("wants the PIN", key_id, always_authenticate=True, sensitive=True, extractable=False)
+    response = adopt(running, f"{KMS_PATH}.always-{key_id.hex()}", id=key_id.hex())
+    assert response.status_code == 201, response.text
+    assert response.json()["custody"]["alwaysAuthenticate"] is True
+    for _ in range(2):
+        with counted(running.engine.config.tokens["trial"].module) as calls:
+            response = running.post("csrs", request_by(f"always-{key_id.hex()}"), "custody")
+        assert response.status_code == 200, response.text
+        assert x509.load_pem_x509_csr(response.json()["csrPEM"].encode()).is_signature_valid
+        assert (calls["C_SignInit"], calls["C_Login"]) == (1, 1)
+
+
+def test_adopting_over_the_api_is_off_unless_the_kms_allows_it(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    key_id = os.urandom(8)
+    ceremony("not for callers", key_id)
+    before = running.signatures
+    response = adopt(running, "test.tenant1.kms2.never", id=key_id.hex())
+    assert response.status_code == 403
+    assert "the setting allow-adopt of test.tenant1.kms2 is off" in response.json()["message"]
+    assert running.signatures == before
+
+
+def test_a_key_of_another_kms_is_not_given_to_a_caller(running: Running) -> None:
+    before = running.signatures
+    response = adopt(running, f"{KMS_PATH}.never", label="test.tenant1.kms2.elsewhere")
+    assert response.status_code == 403
+    assert "belongs to another KMS" in response.json()["message"]
+    assert running.signatures == before
+
+
+# -- require-custody
+
+
+@pytest.fixture
+def extractable(running: Running, ceremony: Callable[..., tuple[Any, Any]]) -> str:
+    """The id of an adopted key that can leave its token."""
+    key_id = os.urandom(8)
+    ceremony("extractable", key_id, extractable=True, sensitive=False)
+    response = adopt(running, f"{KMS_PATH}.extractable-{key_id.hex()}", id=key_id.hex())
+    assert response.status_code == 201, response.text
+    return f"extractable-{key_id.hex()}"
+
+
+def test_the_record_of_an_extractable_key_says_so(running: Running, extractable: str) -> None:
+    custody = running.client.get(keys_call(f"{KMS_PATH}.{extractable}")).json()["custody"]
+    assert (custody["extractable"], custody["sensitive"]) == (True, False)
+    assert custody["negativeTests"]["read"] == {"attribute": "CKA_VALUE", "result": "readable", "answer": "CKR_OK"}
+    assert "extractable is True, expected False" in custody["shortfalls"]
+
+
+def test_a_service_that_requires_custody_does_not_sign_with_an_extractable_key(
+    running: Running, extractable: str
+) -> None:
+    before = running.signatures
+    for call, body in (
+        ("csrs", request_by(extractable)),
+        ("certificate", changed(certificate_body(), "issuer.issuerKeyDescriptor", hosted(extractable))),
+    ):
+        response = running.post(call, body, "custody")
+        assert (response.status_code, response.json()["id"]) == (400, "PolicyRefusal")
+        details = response.json()["details"]
+        assert {"sensitive is False, expected True", "extractable is True, expected False"} <= set(details)
+        assert all(detail in response.json()["message"] for detail in details)
+    assert running.signatures == before
+    assert running.post("csrs", request_by(extractable)).status_code == 200
+
+
+def test_a_service_that_requires_custody_signs_with_a_generated_key(running: Running) -> None:
+    body = changed(certificate_body(), "subjectPublicKeySource.csrPEM", certification_request())
+    ca = running.client.get("/v1/test.tenant1.x509-store-1.ca-secp256r1/x509-store-api/certificates").json()
+    body = changed(body, "issuer.issuerCertificatePEM", ca["data"]["pem"])
+    with counted(running.engine.config.tokens["trial"].module) as calls:
+        for _ in range(3):
+            response = running.post("certificate", body, "custody")
+            assert response.status_code == 200, response.text
+    assert calls["C_GenerateKey"] <= 1  # one examination, or none if one is recent
+
+
+def test_a_private_jwk_never_satisfies_custody(running: Running) -> None:
+    body = changed(csr_body(), "subjectKeyDescriptor", described_jwk(private_jwk(outside_key())))
+    before = running.signatures
+    response = running.post("csrs", body, "custody")
+    assert (response.status_code, response.json()["id"]) == (400, "PolicyRefusal")
+    assert "requires custody" in response.json()["message"]
+    assert running.signatures == before
+    assert running.post("csrs", body).status_code == 200
+
+
+def test_a_token_that_cannot_be_examined_does_not_sign(running: Running) -> None:
+    """Nor does what was found before count when the token has been away since."""
+    body = request_by("leaf-secp256r1")
+    assert running.post("csrs", body, "custody").status_code == 200
+    token = running.engine.tokens["trial"]
+    token._recovery.lost(token._connection, "a test says so")
+    before = running.signatures
+    with answering(running.engine.config.tokens["trial"].module, "C_WrapKey", 0x30):
+        response = running.post("csrs", body, "custody")
+    assert response.status_code == 503, response.text
+    assert running.signatures == before
+    assert running.post("csrs", body, "custody").status_code == 200
+
+
+def test_an_examination_counts_for_its_minutes_and_not_beyond_a_reconnect(running: Running) -> None:
+    now = 0.0
+    kms = replace(running.engine.directory.find_kms(KMS_PATH), watch=CustodyWatch(lambda: now))
+    module = running.engine.config.tokens["trial"].module
+
+    def examinations(minutes: float) -> int:
+        with counted(module) as calls:
+            kms.require_custody(LEAF, minutes)
+        return calls["C_GenerateKey"]
+
+    assert examinations(60) == 1
+    now = 3599.0
+    assert examinations(60) == 0
+    assert examinations(1) == 1
+    now += 3600
+    assert examinations(60) == 1
+    assert examinations(60) == 0
+    assert examinations(0) == 1
+    token = running.engine.tokens["trial"]
+    token._recovery.lost(token._connection, "a test says so")
+    assert examinations(60) == 1
+    assert examinations(60) == 0
+
+
+def test_a_key_that_falls_short_is_examined_every_time(running: Running, extractable: str) -> None:
+    kms = running.engine.directory.find_kms(KMS_PATH)
+    module = running.engine.config.tokens["trial"].module
+    for _ in range(2):
+        with counted(module) as calls, pytest.raises(PolicyRefusal):
+            kms.require_custody(f"{KMS_PATH}.{extractable}", 60)
+        assert calls["C_GenerateKey"] == 1
+
+
+def test_nothing_that_an_examination_makes_stays_on_the_token(running: Running, raw_session: Session) -> None:
+    secret = {Attribute.CLASS: ObjectClass.SECRET_KEY}
+    running.client.get(keys_call(LEAF)).raise_for_status()
+    assert list(raw_session.get_objects(secret)) == []

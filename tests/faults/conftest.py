@@ -1,0 +1,92 @@
+"""The fault-injecting module on a SoftHSM token, and Python in a process of its own that signs through it."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.faulty import FaultyModuleUnavailable, build_module
+from tests.softhsm import make_softhsm
+
+PRELUDE = """
+import hashlib, os, sys, threading, time
+from pathlib import Path
+from engine.errors import *
+from engine.token import *
+from tests.faults.faulty import *
+from tests.token.conftest import verify
+MODULE, CONTROL, FOLDER = map(Path, sys.argv[1:4])
+ALGORITHM = "ecdsa-with-SHA256"
+faulty = FaultyModule(MODULE, CONTROL)
+def settings(**changes):
+    values = {
+        "name": "test", "module": str(MODULE), "uri": "pkcs11:token=faults", "pin": FilePin(str(FOLDER / "pin")),
+        "environment": {"SOFTHSM2_CONF": str(FOLDER / "softhsm2.conf"), **faulty.environment},
+    }
+    return TokenSettings(**{**values, **changes})
+def new_key(token, label="key"):
+    key_id = os.urandom(16)
+    spki = token.generate_key("secp256r1", label, key_id).spki
+    return KeyReference(label, key_id, hashlib.sha256(spki).hexdigest()), spki
+def sign(token, key, spki, message=b"message"):
+    verify(spki, ALGORITHM, token.sign(key, ALGORITHM, message), message)
+def error_of(call, *arguments):
+    try:
+        return call(*arguments)
+    except EngineError as error:
+        return f"{type(error).__name__}: {error}"
+def until(condition, seconds=10.0):
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds, "it did not come about"
+        time.sleep(0.002)
+    return time.monotonic() - begin
+def in_threads(count, work):
+    problems = []
+    def run(number):
+        try:
+            work(number)
+        except Exception as error:
+            problems.append(repr(error))
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    return problems
+"""
+
+
+@pytest.fixture(scope="session")
+def fault_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled module."""
+    try:
+        return build_module(tmp_path_factory.mktemp("fault-module"))
+    except FaultyModuleUnavailable as unavailable:
+        if os.environ.get("ENGINE_REQUIRE_TOKEN"):
+            raise
+        pytest.skip(str(unavailable))
+
+
+@pytest.fixture
+def at_fault(fault_module: Path, tmp_path: Path) -> Callable[..., str]:
+    """What code prints, after the prelude above, in a process with a token of its own; a crash fails the test."""
+    folder = tmp_path / "softhsm"
+    make_softhsm(folder, "faults")
+
+    def run(code: str, *arguments: str, seconds: float = 120) -> str:
+        command = [sys.executable, "-X", "faulthandler", "-c", PRELUDE + textwrap.dedent(code)]
+        done = subprocess.run(
+            [*command, fault_module, tmp_path / "control", folder, *arguments],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+        assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
