@@ -8,6 +8,7 @@ import re
 
 from starlette.datastructures import Headers
 
+from engine.api.paths import masked
 from engine.api.ports import Credential, Directory
 from engine.errors import CredentialRequired, NotAuthorized
 
@@ -36,4 +37,4 @@ def authenticate(directory: Directory, secret: str) -> Credential:
 def check_scope(credential: Credential, path: str) -> None:
     """Raises NotAuthorized unless the credential may use `path`; asked before anything is looked up there."""
     if not credential.may_use(path):
-        raise NotAuthorized(f"The presented API key has no right to use {path}.")
+        raise NotAuthorized(f"The presented API key has no right to use {masked(path)}.")

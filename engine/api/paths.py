@@ -7,11 +7,21 @@ from engine.errors import MalformedRequest
 ID_LIMIT = 256
 _ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _PATH = re.compile(r"[A-Za-z0-9_-]{1,256}(?:\.[A-Za-z0-9_-]{1,256}){0,15}")
+_MAYBE_SECRET = re.compile(r"[A-Za-z0-9+_=-]{40,}")
 
 
 def shown(text: str) -> str:
-    """Text of a caller's as an error message may hold it: quoted, escaped and short."""
+    """Text of a caller's as an error message may hold it: quoted, escaped and short, and without what may be a key."""
+    text = masked(text)
     return ascii(text if len(text) <= 64 else text[:64] + "…")
+
+
+def masked(text: str) -> str:
+    """Text of a caller's with every run long enough to be a secret left out: messages go to logs.
+
+    An API key and the private member of a P-256 JWK have 43 such characters, a UUID has 36.
+    """
+    return _MAYBE_SECRET.sub(lambda run: f"({len(run[0])} characters)", text)
 
 
 def check_id(text: str) -> None:
