@@ -27,7 +27,7 @@ def token_settings(device: Device) -> TokenSettings:
 
 @pytest.fixture(scope="module")
 def token(token_settings: TokenSettings) -> Iterator[Token]:
-    """The token under test, open."""
+    """The token under test, open. For one file, since some modules keep what they used until they are finalised."""
     opened = Token.open(token_settings)
     yield opened
     opened.close()

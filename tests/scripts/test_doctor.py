@@ -15,6 +15,7 @@ import pytest
 from engine.store import read_keys
 from tests.faults.faulty import SOFTHSM, Ckr, FaultyModule, FaultyModuleUnavailable, TokenFlags, build_module
 from tests.page.live import ENGINE, init, live_engine
+from tests.scripts.terminal import on_terminal
 from tests.softhsm import no_token
 
 SECONDS = 120
@@ -198,6 +199,15 @@ def test_bench_prints_a_rate_for_each_number_of_sessions(data: Path) -> None:
     assert [int(sessions) for sessions, _ in rates] == [1, 2, 4, 8, 16, 32]
     assert all(int(rate.replace(",", "")) > 0 for _, rate in rates)
     assert seen.errors == ""  # no bar where there is no terminal
+
+
+def test_bench_draws_a_bar_on_a_terminal_and_takes_it_away(data: Path) -> None:
+    command = [*ENGINE, "doctor", "--config", data / "engine.toml", "--bench", "--bench-seconds", "0.3"]
+    with on_terminal(command) as terminal:
+        assert terminal.end() == 0
+    assert re.search(r"\r  \[#* *\] test\.tenant1", terminal.shown)
+    assert terminal.shown.count("signatures per second") == 6
+    assert "\r\x1b[K  note     bench" in terminal.shown
 
 
 def test_bench_stops_at_the_sessions_the_token_gives(

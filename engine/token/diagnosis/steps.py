@@ -26,6 +26,7 @@ from engine.token.mechanisms import KEY_PAIR_KINDS, SIGNATURE_MECHANISMS, KeyPai
 from engine.token.returncodes import CKR_OK, classify, classify_number
 from engine.token.sessions import close_session
 from engine.token.settings import check_uri, find_pin_source
+from engine.token.vendors import find_vendor
 
 _MOST_LISTED = 50
 
@@ -72,9 +73,10 @@ def start(seen: Examination) -> Said:
     about = f"{library.library_description} {versions[0]} of {library.manufacturer_id}, PKCS#11 {versions[1]}"
     yield Outcome.OK, f"C_Initialize succeeds: {about}.", ""
     if module.one_at_a_time:
+        reason = find_vendor(library.manufacturer_id).one_at_a_time or "It cannot lock for itself (CKR_CANT_LOCK)."
         yield (
             Outcome.WARNING,
-            "It cannot lock for itself (CKR_CANT_LOCK): one call at a time is made, however many sessions there are.",
+            f"One call at a time is made, however many sessions there are. {reason}",
             "Ask the vendor for a library that threads may use.",
         )
 
