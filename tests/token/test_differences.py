@@ -22,7 +22,7 @@ from engine.token import KeyReference, Token
 from engine.token.mechanisms import KEY_PAIR_KINDS, SIGNATURE_MECHANISMS
 from tests.token.conftest import NewKey, OtherProcess
 from tests.token.devices import Device, chosen_device
-from tests.token.devices.differences import DIFFERENCES, README, render_matrix
+from tests.token.devices.differences import DIFFERENCES, PROJECT_README, README, render_matrix, render_summary
 from tests.token.test_jwk_signing import render_jwk
 from tests.token.test_pin_lock import BY_HAND
 
@@ -241,5 +241,6 @@ def test_every_difference_is_one_that_can_be_tried(name: str) -> None:
     assert DIFFERENCES[name].key_type not in DIFFERENCES[name].lacks
 
 
-def test_the_readme_shows_the_table() -> None:
+def test_both_readmes_show_the_table() -> None:
     assert render_matrix() in README.read_text(encoding="utf-8"), "run: python -m tests.token.devices"
+    assert render_summary() in PROJECT_README.read_text(encoding="utf-8"), "run: python -m tests.token.devices"

@@ -1,9 +1,10 @@
-"""Writes the table in the README from differences.toml: `python -m tests.token.devices`."""
+"""Writes the tables in both READMEs from differences.toml: `python -m tests.token.devices`."""
 
 import re
 
-from tests.token.devices.differences import README, render_matrix
+from tests.token.devices.differences import PROJECT_README, README, render_matrix, render_summary
 
-text = README.read_text(encoding="utf-8")
-between = "(?<=<!-- from differences.toml -->\n).*(?=<!-- until here -->\n)"
-README.write_text(re.sub(between, lambda _: render_matrix(), text, flags=re.DOTALL), encoding="utf-8")
+for path, render in ((README, render_matrix), (PROJECT_README, render_summary)):
+    text = path.read_text(encoding="utf-8")
+    between = "(?<=<!-- from differences.toml -->\n).*(?=<!-- until here -->\n)"
+    path.write_text(re.sub(between, lambda _, render=render: render(), text, flags=re.DOTALL), encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.token.mechanisms import KEY_PAIR_KINDS, SIGNATURE_MECHANISMS
 
 README = Path(__file__).with_name("README.md")
+PROJECT_README = Path(__file__).parents[3] / "README.md"
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,19 @@ def _load() -> dict[str, Differences]:
 DIFFERENCES = _load()
 
 
+def has(row: Differences, features: Mapping[str, object]) -> str:
+    return " ".join(feature for feature in features if feature not in row.lacks)
+
+
+def render_summary() -> str:
+    """The short table, for users, as Markdown."""
+    lines = ["| module and version | key types | what differs |", "|---|---|---|"]
+    lines += [f"| {row.title} | {has(row, KEY_PAIR_KINDS)} | {' '.join(row.remarks)} |" for row in DIFFERENCES.values()]
+    return "\n".join(lines) + "\n"
+
+
 def render_matrix() -> str:
     """The table as Markdown."""
-
-    def has(row: Differences, features: Mapping[str, object]) -> str:
-        return " ".join(feature for feature in features if feature not in row.lacks)
 
     head = (
         "device",
