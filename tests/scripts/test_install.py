@@ -55,7 +55,8 @@ def provide_environment(checkout: Path, extras: str) -> None:
     """A .venv that says that it was installed for this checkout."""
     scripts = checkout / ".venv" / "bin"
     scripts.mkdir(parents=True)
-    (scripts / "python").symlink_to(sys.executable)
+    # The system's own Python where there is one: another one may be in a folder that its owner keeps to himself.
+    (scripts / "python").symlink_to(shutil.which("python3", path="/usr/bin:/bin") or sys.executable)
     digest = hashlib.sha256((checkout / "pyproject.toml").read_bytes()).hexdigest()
     (checkout / ".venv" / f"installed-{extras}").write_text(f"{digest}  - {checkout}\n")
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -173,6 +174,8 @@ def foreign() -> Iterator[tuple[Path, tuple[str, ...]]]:
     as_nobody = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
     if subprocess.run([*as_nobody, "test", "-x", RUN], check=False).returncode != 0:
         pytest.skip("the checkout is in a folder that only root may enter")
+    if subprocess.run([*as_nobody, sys.executable, "-c", ""], check=False, capture_output=True).returncode != 0:
+        pytest.skip(f"the Python of this environment, {os.path.realpath(sys.executable)}, is for root only")
     folder = Path(tempfile.mkdtemp())
     os.chown(folder, NOBODY, NOBODY)
     yield folder, as_nobody
