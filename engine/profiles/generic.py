@@ -33,6 +33,7 @@ from engine.x509.spki import PublicKey
 
 LIFETIME = Lifetime(default=lambda not_before: plus(not_before, timedelta(days=365)))
 
+_END_ENTITY = BasicConstraints(False)
 CA_KEY_USAGE = frozenset({"keyCertSign", "cRLSign"})
 """What a CA gets when its order names no key usage; an order that names some must name keyCertSign itself."""
 
@@ -102,7 +103,7 @@ def _basic_constraints(order: GenericOrder, issuer: Issuer | None, faults: list[
     if not order.is_certificate_authority:
         if length is not None:
             faults.append(must("pathLengthConstraint", "be absent, since this is not a CA", length))
-        return BasicConstraints(False)
+        return _END_ENTITY
     if length is not None and not 0 <= length <= 255:
         faults.append(must("pathLengthConstraint", "be 0 to 255", length))
     limit = None if issuer is None else issuer.path_length

@@ -31,19 +31,19 @@ _SQUARES = frozenset(root * root % _SIEVE for root in range(_SIEVE // 2 + 1))
 def check_public_key(key: PublicKey) -> None:
     """Raise PolicyRefusal, in one sentence, unless the key is strong enough to be certified.
 
-    The verdict is remembered per key. RFC 5280 says nothing of strength; the limits are NIST SP 800-57 (size) and
+    The verdict on an RSA key is remembered. RFC 5280 says nothing of strength; the limits are NIST SP 800-57 (size) and
     SP 800-89 section 5.3.3 (exponent and modulus).
     """
-    fault = _weakness(key)
+    if key.modulus is None or key.exponent is None:
+        return
+    fault = _weakness(key.modulus, key.exponent)
     if fault is not None:
         raise PolicyRefusal(fault)
 
 
 @lru_cache(maxsize=4096)
-def _weakness(key: PublicKey) -> str | None:
-    if key.modulus is None or key.exponent is None:
-        return None
-    return _weak_exponent(key.exponent) or _weak_modulus(key.modulus)
+def _weakness(modulus: int, exponent: int) -> str | None:
+    return _weak_exponent(exponent) or _weak_modulus(modulus)
 
 
 def _weak_exponent(exponent: int) -> str | None:

@@ -27,13 +27,17 @@ USAGES_BY_KEY_TYPE = {
     "secp521r1": _EC,
     "Ed25519": _SIGNING,  # RFC 8410 section 5
 }
+_ALWAYS_SOUND = frozenset.intersection(*USAGES_BY_KEY_TYPE.values())  # Alone or together, with every key.
 
 
 def load_key_usage(names: tuple[str, ...], key: PublicKey, faults: list[str]) -> frozenset[str]:
     """The named usages as a set; unknown names and usages the key has no algorithm for are faults."""
+    uses = frozenset(names)
+    if uses <= _ALWAYS_SOUND:
+        return uses
     unknown = [name for name in names if name not in KEY_USAGES]
     faults.extend(must("keyUsage", f"be one of {', '.join(KEY_USAGES)}", name) for name in unknown)
-    uses = frozenset(names).difference(unknown)
+    uses = uses.difference(unknown)
     allowed = USAGES_BY_KEY_TYPE[key.key_type]
     faults.extend(must("keyUsage", f"fit a key of type {key.key_type}", name) for name in sorted(uses - allowed))
     if uses & {"encipherOnly", "decipherOnly"} and "keyAgreement" not in uses:

@@ -83,8 +83,9 @@ def choose_validity(
 
 def whole_seconds(member: str, moment: datetime, faults: list[str]) -> datetime:
     """`moment` in UTC without a fraction; one without a zone or before 1950 is a fault."""
-    offset = moment.utcoffset()
-    if offset is None:
+    if moment.tzinfo is UTC and not moment.microsecond and moment >= _EARLIEST:
+        return moment
+    if moment.utcoffset() is None:
         faults.append(must(member, "have a time zone", moment.isoformat()))
         return _EARLIEST
     try:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -12,7 +13,7 @@ from cryptography.x509 import load_der_x509_certificate
 from engine.errors import IssuanceDefect, MalformedRequest, UnsupportedRequest
 from engine.x509 import der as asn1
 from engine.x509.algorithms import SignatureAlgorithm, check_signature, load_signature_algorithm
-from engine.x509.extensions import Extension, build_extensions
+from engine.x509.extensions import BasicConstraints, Extension, build_extensions
 from engine.x509.names import Name, build_name, load_checked_name
 from engine.x509.received_extensions import (
     AUTHORITY_KEY_IDENTIFIER,
@@ -48,6 +49,14 @@ class CertificateDraft:
     subject: Name
     public_key: PublicKey
     extensions: tuple[Extension, ...]
+
+    @property
+    def is_ca(self) -> bool:
+        """Whether the BasicConstraints, if any, say so."""
+        for extension in self.extensions:
+            if isinstance(extension, BasicConstraints):
+                return extension.ca
+        return False
 
 
 def new_serial_number(random_bytes: Callable[[int], bytes]) -> int:
@@ -94,8 +103,14 @@ def build_tbs_certificate(draft: CertificateDraft) -> bytes:
 
 def _encode_time(time: datetime) -> bytes:
     """Encode a Time: UTCTime up to 2049, GeneralizedTime from 2050 (RFC 5280 section 4.1.2.5)."""
+    # Not among what is remembered: the same moment with another offset is equal.
     if time.utcoffset() != _NO_OFFSET or time.microsecond:
         raise MalformedRequest(f"A time must be UTC in whole seconds, found {time.isoformat()}.")
+    return _encode_utc(time)
+
+
+@lru_cache(maxsize=256)
+def _encode_utc(time: datetime) -> bytes:
     year = time.year
     rest = f"{time.month:02}{time.day:02}{time.hour:02}{time.minute:02}{time.second:02}Z"
     if 1950 <= year < 2050:
@@ -114,15 +129,15 @@ def assemble_certificate(tbs_certificate: bytes, algorithm: SignatureAlgorithm, 
 def check_certificate(der: bytes, tbs_certificate: bytes, issuer_key: PublicKey, algorithm: SignatureAlgorithm) -> None:
     """Raise IssuanceDefect unless `der` is exactly these octets signed by this key with this algorithm.
 
-    The octets are read back by pyca/cryptography, which shares no code with what wrote them.
+    The octets are read back by pyca/cryptography, which shares no code with what wrote them; what is compared are the
+    octets themselves and not its encoding of what it read.
     """
     try:
-        certificate = load_der_x509_certificate(der)
-        signature = certificate.signature
-        found = certificate.tbs_certificate_bytes
+        signature = load_der_x509_certificate(der).signature
     except ValueError:
         raise IssuanceDefect("The certificate that came out must be readable, found octets that are not.") from None
-    if found != tbs_certificate:
+    found = asn1.read_children(asn1.read_element(der).content)[0]
+    if found.encoding != tbs_certificate:
         raise IssuanceDefect("The certificate that came out must hold what was to be signed, found other octets.")
     if der != assemble_certificate(tbs_certificate, algorithm, signature):
         raise IssuanceDefect(

@@ -71,63 +71,65 @@ def check_der(octets: bytes, what: str) -> None:
     try:
         if not octets:
             raise _NotDER("there are no octets")
-        end = _check_elements(octets, 0, len(octets), 0, SEQUENCE, True)
-        if end != len(octets):
-            raise _NotDER("octets follow the element", end)
+        end = len(octets)
+        content, length = _read_header(octets, 0)
+        if content + length < end:
+            raise _NotDER("octets follow the element", content + length)
+        _check_elements(octets, 0, end, 0, False)
     except _NotDER as error:
         raise MalformedRequest(f"{what} must be DER, but {error.fault} at octet {error.position}.") from None
     except IndexError:
         raise MalformedRequest(f"{what} must be DER, but it is cut short at octet {len(octets)}.") from None
 
 
-def _check_elements(octets: bytes, position: int, end: int, depth: int, parent: int, single: bool) -> int:
-    """Check the elements from `position` up to `end` (only the first if `single`); return where they stop.
+def _read_header(octets: bytes, position: int) -> tuple[int, int]:
+    """Return where the content of the element at `position` begins, and its length."""
+    length = octets[position + 1]
+    content = position + 2
+    if length > 127:
+        count = length & 0x7F
+        length = int.from_bytes(octets[content : content + count], "big")
+        if not 0 < count < 5:
+            fault = "an indefinite length" if count == 0 else "a length of more than four octets"
+            raise _NotDER(f"there is {fault}", position)
+        if length < 128 or octets[content] == 0:
+            raise _NotDER("there is a length that is not minimal", position)
+        content += count
+    return content, length
+
+
+def _check_elements(octets: bytes, position: int, end: int, depth: int, ascending: bool) -> None:
+    """Check the elements that fill the octets from `position` to `end`, in ascending order if they have to be.
 
     A header may be read past `end`, but what it announces then ends past `end` too and is refused. Reading
     past the last octet of all is the caller's IndexError.
     """
     previous = b""
     while position < end:
-        start = position
         tag = octets[position]
         length = octets[position + 1]
-        position += 2
+        content = position + 2
         if length > 127:
-            count = length & 0x7F
-            length = int.from_bytes(octets[position : position + count], "big")
-            if not 0 < count < 5:
-                fault = "an indefinite length" if count == 0 else "a length of more than four octets"
-                raise _NotDER(f"there is {fault}", start)
-            if length < 128 or octets[position] == 0:
-                raise _NotDER("there is a length that is not minimal", start)
-            position += count
-        stop = position + length
+            content, length = _read_header(octets, position)
+        stop = content + length
         if stop > end:
-            raise _NotDER("there is an element longer than what holds it", start)
-        if tag & 0x20:
-            if tag & 0x1F == 0x1F or (tag < 0x40 and tag != SEQUENCE and tag != SET):
-                raise _NotDER(f"there is the constructed tag 0x{tag:02x}", start)
+            raise _NotDER("there is an element longer than what holds it", position)
+        rule = _RULES[tag]
+        if rule is not None:
+            try:
+                rule(octets[content:stop])
+            except _NotDER as error:
+                raise _NotDER(error.fault, position) from None
+        elif tag & 0x20:
             if depth >= _MAXIMUM_DEPTH:
-                raise _NotDER(f"elements are nested deeper than {_MAXIMUM_DEPTH}", start)
-            _check_elements(octets, position, stop, depth + 1, tag, False)
-        else:
-            rule = _RULES.get(tag)
-            if rule is not None:
-                try:
-                    rule(octets[position:stop])
-                except _NotDER as error:
-                    raise _NotDER(error.fault, start) from None
-            elif tag not in _OPAQUE:
-                raise _NotDER(f"there is the tag 0x{tag:02x}", start)
-        if parent == SET:
-            encoding = octets[start:stop]
+                raise _NotDER(f"elements are nested deeper than {_MAXIMUM_DEPTH}", position)
+            _check_elements(octets, content, stop, depth + 1, tag == SET)
+        if ascending:
+            encoding = octets[position:stop]
             if encoding < previous:
-                raise _NotDER("there is a SET OF that is not in ascending order", start)
+                raise _NotDER("there is a SET OF that is not in ascending order", position)
             previous = encoding
         position = stop
-        if single:
-            break
-    return position
 
 
 def _check_boolean(content: bytes) -> None:
@@ -193,32 +195,58 @@ def _check_bmp_string(content: bytes) -> None:
         raise _NotDER("there is a BMPString that is not a multiple of two octets")
 
 
-_RULES: dict[int, Callable[[bytes], None]] = {
-    BOOLEAN: _check_boolean,
-    INTEGER: _check_integer,
-    BIT_STRING: _check_bit_string,
-    NULL: _check_null,
-    OBJECT_IDENTIFIER: _check_object_identifier,
-    0x0A: _check_integer,  # ENUMERATED, X.690 section 8.4
-    UTF8_STRING: _check_utf8_string,
-    UTC_TIME: _check_utc_time,
-    GENERALIZED_TIME: _check_generalized_time,
-    UNIVERSAL_STRING: _check_universal_string,
-    BMP_STRING: _check_bmp_string,
-}
+_Rule = Callable[[bytes], None]
 
-# Primitive elements whose content any octets may be: OCTET STRING, the one-octet character strings, and the
-# application, context and private classes, where the schema knows the type. Tag numbers of 31 are left out.
-_OPAQUE = frozenset(
-    {OCTET_STRING, PRINTABLE_STRING, TELETEX_STRING, IA5_STRING, 0x12, 0x1A, 0x1B}
-    | {octet for base in (0x40, 0x80, 0xC0) for octet in range(base, base + 0x1F)}
-)
+
+def _refuse(tag: int) -> _Rule:
+    kind = "constructed tag" if tag & 0x20 else "tag"
+
+    def check(content: bytes) -> None:
+        raise _NotDER(f"there is the {kind} 0x{tag:02x}")
+
+    return check
+
+
+def _rules() -> tuple[_Rule | None, ...]:
+    """Return what to check for each tag octet: None where any content will do, which is then descended into if the tag
+    is constructed."""
+    known: dict[int, _Rule | None] = {
+        BOOLEAN: _check_boolean,
+        INTEGER: _check_integer,
+        BIT_STRING: _check_bit_string,
+        NULL: _check_null,
+        OBJECT_IDENTIFIER: _check_object_identifier,
+        0x0A: _check_integer,  # ENUMERATED, X.690 section 8.4
+        UTF8_STRING: _check_utf8_string,
+        UTC_TIME: _check_utc_time,
+        GENERALIZED_TIME: _check_generalized_time,
+        UNIVERSAL_STRING: _check_universal_string,
+        BMP_STRING: _check_bmp_string,
+        **dict.fromkeys((SEQUENCE, SET)),
+        # Any octets: OCTET STRING and the one-octet character strings.
+        **dict.fromkeys((OCTET_STRING, PRINTABLE_STRING, TELETEX_STRING, IA5_STRING, 0x12, 0x1A, 0x1B)),
+        # The application, context and private classes, where the schema knows the type; no tag numbers of 31 or more.
+        **dict.fromkeys(tag for tag in range(0x40, 0x100) if tag & 0x1F != 0x1F),
+    }
+    return tuple(known[tag] if tag in known else _refuse(tag) for tag in range(0x100))
+
+
+_RULES = _rules()
 
 
 def read_element(octets: bytes) -> Element:
-    """Return the one element that `octets` are; they must have passed `check_der`."""
-    (element,) = read_children(octets)
-    return element
+    """Return the one element that `octets` are, a part of what has passed `check_der`.
+
+    ValueError if they are several elements, IndexError if they are none.
+    """
+    length = octets[1]
+    start = 2
+    if length > 127:
+        start += length & 0x7F
+        length = int.from_bytes(octets[2:start], "big")
+    if start + length != len(octets):
+        raise ValueError("Exactly one element was expected, found more.")
+    return Element(octets[0], octets[start:], octets)
 
 
 def read_children(content: bytes) -> list[Element]:

@@ -188,13 +188,21 @@ def _check_key_identifier(key_identifier: bytes) -> None:
         raise MalformedRequest(f"A key identifier must have 1 to 64 octets, found {len(key_identifier)}.")
 
 
-_SUBJECT_KEY_IDENTIFIER_OID = asn1.encode_object_identifier(SubjectKeyIdentifier.oid)
+def _encode_subject_key_identifier(key_identifier: bytes) -> bytes:
+    value = asn1.encode_tlv(asn1.OCTET_STRING, key_identifier)
+    return _encode_extension(SubjectKeyIdentifier.oid, SubjectKeyIdentifier.critical, value)
+
+
+# What stands before the twenty octets of a SHA-1, which every profile uses: three headers and an object identifier.
+_BEFORE_SHA1 = _encode_subject_key_identifier(bytes(20))[:-20]
 
 
 def _build_subject_key_identifier(extension: SubjectKeyIdentifier) -> bytes:
-    _check_key_identifier(extension.key_identifier)
-    value = asn1.encode_tlv(asn1.OCTET_STRING, extension.key_identifier)
-    return asn1.encode_tlv(asn1.SEQUENCE, _SUBJECT_KEY_IDENTIFIER_OID, asn1.encode_tlv(asn1.OCTET_STRING, value))
+    key_identifier = extension.key_identifier
+    if len(key_identifier) == 20:
+        return _BEFORE_SHA1 + key_identifier
+    _check_key_identifier(key_identifier)
+    return _encode_subject_key_identifier(key_identifier)
 
 
 @lru_cache(maxsize=1024)

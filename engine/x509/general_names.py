@@ -8,6 +8,7 @@ import re
 import socket
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -29,7 +30,10 @@ class GeneralName:
 # Context-specific tags of the CHOICE in RFC 5280 section 4.2.1.6.
 _TAGS = {"rfc822Name": 0x81, "dNSName": 0x82, "uniformResourceIdentifier": 0x86, "iPAddress": 0x87}
 
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# Letters, digits and hyphens; two hyphens in third place are IDNA's business, and no name ends with a number.
+_LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_PLAIN_LABEL = re.compile(_LABEL)
+_PLAIN_NAME = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]+$){_LABEL}")
 _DOT_STRING = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTED_STRING = re.compile(r'"([ !#-\[\]-~]|\\[ -~])*"')
 # RFC 3986 appendix A, without relative references; of the host only the characters are judged.
@@ -56,15 +60,23 @@ def load_general_name(kind: str, text: str) -> GeneralName:
     if kind == "rfc822Name":
         return GeneralName(kind, _load_mailbox(text))
     if kind == "uniformResourceIdentifier":
-        if not _URI.fullmatch(text):
-            raise MalformedRequest(f"A URI must be absolute and of RFC 3986's characters, found {text[:80]!r}.")
-        return GeneralName(kind, text)
+        return _load_uri(text)
     if kind == "iPAddress":
         return GeneralName(kind, _load_ip_address(text))
     raise MalformedRequest(f"A general name must be one of {', '.join(_TAGS)}, found {kind[:40]!r}.")
 
 
+@lru_cache(maxsize=512)  # The address of an issuer's CRL is in every certificate.
+def _load_uri(text: str) -> GeneralName:
+    if not _URI.fullmatch(text):
+        raise MalformedRequest(f"A URI must be absolute and of RFC 3986's characters, found {text[:80]!r}.")
+    return GeneralName("uniformResourceIdentifier", text)
+
+
 def _load_dns_name(name: str, text: str, *, wildcard: bool = True) -> str:
+    lower = name.lower()
+    if len(name) <= 253 and _PLAIN_NAME.fullmatch(lower):
+        return lower
     labels = name.split(".")
     prefix = []
     if wildcard and labels[0] == "*" and len(labels) > 1:
@@ -80,9 +92,10 @@ def _load_dns_name(name: str, text: str, *, wildcard: bool = True) -> str:
 
 
 def _load_label(label: str, text: str) -> str:
-    lower = unicodedata.normalize("NFC", label.lower())
-    if lower.isascii() and _LABEL.fullmatch(lower) and lower[2:4] != "--":
+    lower = label.lower()
+    if _PLAIN_LABEL.fullmatch(lower):
         return lower
+    lower = unicodedata.normalize("NFC", lower)
     try:
         # A lone U+002A or U+005F is refused here too: neither is valid in an A-label or a host name.
         return idna.alabel(lower).decode("ascii")

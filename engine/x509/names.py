@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import starmap
 
 from engine.errors import MalformedRequest
 from engine.x509 import der as asn1
@@ -57,9 +58,10 @@ def build_name(name: Name) -> bytes:
     MalformedRequest for an unknown type, a value that is empty, blank, over RFC 5280's upper bound, outside
     its character string, or that holds control characters or lone surrogates.
     """
-    return asn1.encode_tlv(asn1.SEQUENCE, *(_build_rdn(kind, value) for kind, value in name.attributes))
+    return asn1.encode_tlv(asn1.SEQUENCE, *starmap(_build_rdn, name.attributes))
 
 
+@lru_cache(maxsize=1024)  # Many subjects differ in their commonName only.
 def _build_rdn(kind: str, value: str) -> bytes:
     attribute = _TYPES.get(kind)
     if attribute is None:

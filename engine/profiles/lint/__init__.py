@@ -82,12 +82,21 @@ def _lint(
         issuer: Reading | None = read_certificate(issuer_certificate)
     else:
         issuer = certificate if profile in _SELF_SIGNED else None
-    findings = tuple(
-        Finding(rule.severity, rule.code, message, rule.clause)
-        for rule in rules
-        if (message := _apply(rule, certificate, issuer)) is not None
-    )
-    return findings or _second_reading(certificate)
+    return _judge(certificate, issuer, rules) or _second_reading(certificate)
+
+
+def _judge(certificate: Reading, issuer: Reading | None, rules: tuple[Rule, ...]) -> tuple[Finding, ...]:
+    """Apply every rule; what one raises is a finding, since nothing may be signed that a rule could not judge."""
+    findings = []
+    for rule in rules:
+        try:
+            message = rule.check(certificate, issuer)
+        except Exception:
+            _LOGGER.exception("The lint rule %s failed.", rule.code)
+            message = "The certificate must be one that the rule can judge, found one over which it stumbled."
+        if message is not None:
+            findings.append(Finding(rule.severity, rule.code, message, rule.clause))
+    return tuple(findings)
 
 
 def _second_reading(certificate: Reading) -> tuple[Finding, ...]:
@@ -99,12 +108,3 @@ def _second_reading(certificate: Reading) -> tuple[Finding, ...]:
         message = "The tbsCertificate must be readable by pyca/cryptography too, found octets that it refuses."
         return (Finding("error", "encoding.refused_by_second_reader", message, "RFC 5280 4.1"),)
     return ()
-
-
-def _apply(rule: Rule, certificate: Reading, issuer: Reading | None) -> str | None:
-    """Apply one rule; whatever it raises is a finding, since nothing may be signed that a rule could not judge."""
-    try:
-        return rule.check(certificate, issuer)
-    except Exception:
-        _LOGGER.exception("The lint rule %s failed.", rule.code)
-        return "The certificate must be one that the rule can judge, found one over which it stumbled."

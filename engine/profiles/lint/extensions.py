@@ -20,49 +20,59 @@ _USES_BY_KEY_TYPE = {
 
 
 def duplicate(certificate: Reading, issuer: Reading | None) -> str | None:
-    if len(certificate.by_type) == len(certificate.extensions):
+    if len(certificate.values) == len(certificate.extensions):
         return None
     return "Each extension must be there once, found one twice."
 
 
 def default_encoded(certificate: Reading, issuer: Reading | None) -> str | None:
-    if any(extension.flag == b"\x00" for extension in certificate.extensions):
-        return "critical must be absent when FALSE, found it spelt out."
-    constraints = certificate.value_of(reading.BASIC_CONSTRAINTS)
+    for extension in certificate.extensions:
+        if extension.flag == b"\x00":
+            return "critical must be absent when FALSE, found it spelt out."
+    constraints = certificate.values.get(reading.BASIC_CONSTRAINTS)
     if constraints is not None and constraints[2:5] == b"\x01\x01\x00":
         return "cA must be absent when FALSE, found it spelt out."
     return None
 
 
 def key_identifier_missing(certificate: Reading, issuer: Reading | None) -> str | None:
-    if reading.SUBJECT_KEY_IDENTIFIER in certificate.by_type:
+    if reading.SUBJECT_KEY_IDENTIFIER in certificate.values:
         return None
     return "There must be a SubjectKeyIdentifier, found none."
 
 
 def key_identifier_other(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.SUBJECT_KEY_IDENTIFIER)
+    value = certificate.values.get(reading.SUBJECT_KEY_IDENTIFIER)
     if value is None:
         return None
-    bits = read_children(read_element(certificate.spki).content)[1].content[1:]
+    bits = read_children(certificate.spki.content)[1].content[1:]
     if value == b"\x04\x14" + hashlib.sha1(bits, usedforsecurity=False).digest():
         return None
     return "The SubjectKeyIdentifier must be the SHA-1 of the subjectPublicKey bits, found another value."
 
 
 def authority_form(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.AUTHORITY_KEY_IDENTIFIER)
-    if value is None or [member.tag for member in read_children(read_element(value).content)] == [0x80]:
+    value = certificate.values.get(reading.AUTHORITY_KEY_IDENTIFIER)
+    return None if value is None else _fault_of_authority(value)
+
+
+@lru_cache(maxsize=512)
+def _fault_of_authority(value: bytes) -> str | None:
+    if [member.tag for member in read_children(read_element(value).content)] == [0x80]:
         return None
     return "The AuthorityKeyIdentifier must have a keyIdentifier and nothing else, found otherwise."
 
 
 def authority_other(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.AUTHORITY_KEY_IDENTIFIER)
+    value = certificate.values.get(reading.AUTHORITY_KEY_IDENTIFIER)
     if value is None or issuer is None:
         return None
+    return _fault_beside_issuer(value, issuer.values.get(reading.SUBJECT_KEY_IDENTIFIER))
+
+
+@lru_cache(maxsize=512)
+def _fault_beside_issuer(value: bytes, there: bytes | None) -> str | None:
     identifiers = [member.content for member in read_children(read_element(value).content) if member.tag == 0x80]
-    there = issuer.value_of(reading.SUBJECT_KEY_IDENTIFIER)
     if there is not None and identifiers == [read_element(there).content]:
         return None
     return "The AuthorityKeyIdentifier must be the SubjectKeyIdentifier of the issuer, found another value."
@@ -93,7 +103,7 @@ def constraints_of_issuer(certificate: Reading, issuer: Reading | None) -> str |
 
 
 def usage_bits(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.KEY_USAGE)
+    value = certificate.values.get(reading.KEY_USAGE)
     return None if value is None else _fault_of_bits(value)
 
 
@@ -131,7 +141,7 @@ def usage_and_key(certificate: Reading, issuer: Reading | None) -> str | None:
 
 
 def purposes_form(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.EXTENDED_KEY_USAGE)
+    value = certificate.values.get(reading.EXTENDED_KEY_USAGE)
     return None if value is None else _fault_of_purposes(value)
 
 
@@ -144,7 +154,7 @@ def _fault_of_purposes(value: bytes) -> str | None:
 
 
 def alternative_names(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.SUBJECT_ALTERNATIVE_NAME)
+    value = certificate.values.get(reading.SUBJECT_ALTERNATIVE_NAME)
     if value is None:
         return None
     names = names_in(value)
@@ -157,7 +167,7 @@ def alternative_names(certificate: Reading, issuer: Reading | None) -> str | Non
 
 
 def distribution_points(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.CRL_DISTRIBUTION_POINTS)
+    value = certificate.values.get(reading.CRL_DISTRIBUTION_POINTS)
     return None if value is None else _fault_of_points(value)
 
 
@@ -181,7 +191,7 @@ def extension_rules(layout: Layout) -> tuple[Rule, ...]:
     places = {extension_type: place for place, extension_type in enumerate(layout.extensions)}
 
     def unexpected(certificate: Reading, issuer: Reading | None) -> str | None:
-        for extension_type in certificate.by_type:
+        for extension_type in certificate.values:
             if extension_type not in places:
                 return f"There must be only extensions of the profile, found {load_object_identifier(extension_type)}."
         return None

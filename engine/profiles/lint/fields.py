@@ -2,7 +2,7 @@
 
 from engine.errors import PolicyRefusal
 from engine.profiles.keys import check_public_key
-from engine.profiles.lint.reading import Reading, moment_of
+from engine.profiles.lint.reading import Reading
 from engine.profiles.lint.rule import Rule
 
 _ECDSA = bytes.fromhex("300a06082a8648ce3d0403")
@@ -84,8 +84,10 @@ def algorithm_not_ours(certificate: Reading, issuer: Reading | None) -> str | No
 
 
 def validity_encoding(certificate: Reading, issuer: Reading | None) -> str | None:
-    for member, time in (("notBefore", certificate.not_before), ("notAfter", certificate.not_after)):
-        moment = moment_of(time)
+    for member, time, moment in (
+        ("notBefore", certificate.not_before, certificate.begin),
+        ("notAfter", certificate.not_after, certificate.end),
+    ):
         if moment is None:
             return f"The {member} must be a time in whole seconds and Z, found another form."
         if (time.tag == 0x17) != (moment.year < 2050):
@@ -94,7 +96,7 @@ def validity_encoding(certificate: Reading, issuer: Reading | None) -> str | Non
 
 
 def validity_order(certificate: Reading, issuer: Reading | None) -> str | None:
-    begin, end = moment_of(certificate.not_before), moment_of(certificate.not_after)
+    begin, end = certificate.begin, certificate.end
     if begin is None or end is None or begin < end:
         return None
     return "The notBefore must be earlier than notAfter, found it is not."
@@ -103,8 +105,8 @@ def validity_order(certificate: Reading, issuer: Reading | None) -> str | None:
 def validity_outside_issuer(certificate: Reading, issuer: Reading | None) -> str | None:
     if issuer is None or issuer is certificate:
         return None
-    begin, end = moment_of(certificate.not_before), moment_of(certificate.not_after)
-    issuer_begin, issuer_end = moment_of(issuer.not_before), moment_of(issuer.not_after)
+    begin, end = certificate.begin, certificate.end
+    issuer_begin, issuer_end = issuer.begin, issuer.end
     if begin is None or end is None or issuer_begin is None or issuer_end is None:
         return None
     if begin < issuer_begin:

@@ -36,19 +36,19 @@ LAYOUT = Layout(
 
 
 def authority_missing(certificate: Reading, issuer: Reading | None) -> str | None:
-    if reading.AUTHORITY_KEY_IDENTIFIER in certificate.by_type:
+    if reading.AUTHORITY_KEY_IDENTIFIER in certificate.values:
         return None
     return "There must be an AuthorityKeyIdentifier, found none."
 
 
 def constraints_missing(certificate: Reading, issuer: Reading | None) -> str | None:
-    if reading.BASIC_CONSTRAINTS in certificate.by_type:
+    if reading.BASIC_CONSTRAINTS in certificate.values:
         return None
     return "There must be BasicConstraints, found none."
 
 
 def nameless(certificate: Reading, issuer: Reading | None) -> str | None:
-    if certificate.subject_attributes or reading.SUBJECT_ALTERNATIVE_NAME in certificate.by_type:
+    if certificate.subject_attributes or reading.SUBJECT_ALTERNATIVE_NAME in certificate.values:
         return None
     return "An empty subject must have a SubjectAltName beside it, found neither."
 

@@ -9,7 +9,7 @@ from engine.profiles.lint import fields, reading
 from engine.profiles.lint.extensions import extension_rules
 from engine.profiles.lint.general_names import EMAIL, URI, fault_of, names_in
 from engine.profiles.lint.names import name_rules
-from engine.profiles.lint.reading import Reading, moment_of
+from engine.profiles.lint.reading import Reading
 from engine.profiles.lint.rule import Check, Layout, Rule
 from engine.x509.der import read_children, read_element
 
@@ -86,19 +86,19 @@ def key_type(certificate: Reading, issuer: Reading | None) -> str | None:
 
 
 def forbidden(certificate: Reading, issuer: Reading | None) -> str | None:
-    if any(extension_type in certificate.by_type for extension_type in _NEVER):
+    if any(extension_type in certificate.values for extension_type in _NEVER):
         return "There must be no name, policy or freshest-CRL extension, found one."
     return None
 
 
 def contact_missing(certificate: Reading, issuer: Reading | None) -> str | None:
-    if reading.ISSUER_ALTERNATIVE_NAME in certificate.by_type:
+    if reading.ISSUER_ALTERNATIVE_NAME in certificate.values:
         return None
     return "There must be an IssuerAltName, found none."
 
 
 def contact_form(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.ISSUER_ALTERNATIVE_NAME)
+    value = certificate.values.get(reading.ISSUER_ALTERNATIVE_NAME)
     if value is None:
         return None
     return _fault_of_contact(value)
@@ -116,7 +116,7 @@ def lives_at_most(days: int) -> Check:
     """A life of notAfter - notBefore ≤ `days`."""
 
     def check(certificate: Reading, issuer: Reading | None) -> str | None:
-        begin, end = moment_of(certificate.not_before), moment_of(certificate.not_after)
+        begin, end = certificate.begin, certificate.end
         if begin is None or end is None or end - begin <= timedelta(days=days):
             return None
         return f"notAfter must be at most {days} days after notBefore, found {end - begin}."
@@ -140,7 +140,7 @@ def absent(extension_type: bytes, name: str) -> Check:
     """An extension that this profile never has."""
 
     def check(certificate: Reading, issuer: Reading | None) -> str | None:
-        return f"There must be no {name}, found one." if extension_type in certificate.by_type else None
+        return f"There must be no {name}, found one." if extension_type in certificate.values else None
 
     return check
 
@@ -158,7 +158,7 @@ def iaca_constraints(certificate: Reading, issuer: Reading | None) -> str | None
 
 
 def signer_purpose(certificate: Reading, issuer: Reading | None) -> str | None:
-    value = certificate.value_of(reading.EXTENDED_KEY_USAGE)
+    value = certificate.values.get(reading.EXTENDED_KEY_USAGE)
     purposes = [] if value is None else [purpose.content for purpose in read_children(read_element(value).content)]
     if purposes == [_DOCUMENT_SIGNER]:
         return None
@@ -180,8 +180,8 @@ def same_in_issuer(attribute_type: bytes, name: str) -> Check:
 def contact_differs(certificate: Reading, issuer: Reading | None) -> str | None:
     if issuer is None:
         return None
-    there = issuer.value_of(reading.ISSUER_ALTERNATIVE_NAME)
-    if certificate.value_of(reading.ISSUER_ALTERNATIVE_NAME) == there:
+    there = issuer.values.get(reading.ISSUER_ALTERNATIVE_NAME)
+    if certificate.values.get(reading.ISSUER_ALTERNATIVE_NAME) == there:
         return None
     return "IssuerAltName must be the IACA's octet for octet, found other octets."
 
@@ -190,7 +190,7 @@ def must_have(extension_type: bytes, name: str) -> Check:
     """An extension that this profile always has."""
 
     def check(certificate: Reading, issuer: Reading | None) -> str | None:
-        return None if extension_type in certificate.by_type else f"There must be {name}, found none."
+        return None if extension_type in certificate.values else f"There must be {name}, found none."
 
     return check
 

@@ -9,7 +9,6 @@ from engine.profiles.lint.reading import (
     ORGANIZATIONAL_UNIT,
     SERIAL_NUMBER,
     STATE_OR_PROVINCE,
-    Attribute,
     Reading,
 )
 from engine.profiles.lint.rule import Layout, Rule
@@ -27,11 +26,6 @@ _UPPER_BOUNDS = {
     EMAIL_ADDRESS: 255,
 }
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-
-
-def _text(attribute: Attribute) -> str:
-    """The value as text; string types this engine does not write are read octet by octet, to be measured only."""
-    return attribute.value.decode("utf-8" if attribute.tag == _UTF8 else "latin-1")
 
 
 def issuer_differs(certificate: Reading, issuer: Reading | None) -> str | None:
@@ -52,14 +46,14 @@ def subject_is_issuer(certificate: Reading, issuer: Reading | None) -> str | Non
 
 def value_blank(certificate: Reading, issuer: Reading | None) -> str | None:
     for attribute in certificate.subject_attributes:
-        if not _text(attribute).strip():
+        if not attribute.text.strip():
             return "A subject attribute must have a value, found an empty or blank one."
     return None
 
 
 def value_control(certificate: Reading, issuer: Reading | None) -> str | None:
     for attribute in certificate.subject_attributes:
-        text = _text(attribute)
+        text = attribute.text
         if not text.isprintable() and any(ord(character) < 32 or 127 <= ord(character) < 160 for character in text):
             return "A subject attribute must be printable text, found a control character."
     return None
@@ -68,7 +62,7 @@ def value_control(certificate: Reading, issuer: Reading | None) -> str | None:
 def value_too_long(certificate: Reading, issuer: Reading | None) -> str | None:
     for attribute in certificate.subject_attributes:
         bound = _UPPER_BOUNDS.get(attribute.type)
-        if bound is not None and len(attribute.value) > bound and len(_text(attribute)) > bound:
+        if bound is not None and len(attribute.text) > bound:
             return f"A subject attribute must keep its upper bound of {bound} characters, found more."
     return None
 

@@ -4,13 +4,14 @@ Everything is kept as it was found: contents as octets, tags as numbers. `x509.d
 octets into elements; the structure of RFC 5280 section 4.1 is spelt out here a second time on purpose.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 from engine.errors import MalformedRequest, RequestError
 from engine.x509.der import Element, check_der, encode_object_identifier, read_children, read_element
-from engine.x509.spki import PublicKey, load_spki
+from engine.x509.spki import PublicKey, load_checked_spki
 
 
 def oid(dotted: str) -> bytes:
@@ -55,29 +56,36 @@ KEY_USAGE_BITS = (
 
 
 class Attribute(NamedTuple):
-    """One AttributeTypeAndValue; `rdn_size` is how many its RelativeDistinguishedName has."""
+    """One AttributeTypeAndValue; `rdn_size` is how many its RelativeDistinguishedName has.
+
+    `text` is the value as text; string types this engine does not write are read octet by octet, to be measured only.
+    """
 
     type: bytes
     tag: int
     value: bytes
+    text: str
     rdn_size: int
 
 
 class FoundExtension(NamedTuple):
-    """One Extension; `value` is the content of extnValue, `flag` the critical BOOLEAN as encoded, if any."""
+    """One Extension; `value` is the content of extnValue, `flag` that of the critical BOOLEAN, if any.
+
+    `critical` is critical with its DEFAULT FALSE.
+    """
 
     type: bytes
     flag: bytes | None
+    critical: bool
     value: bytes
-
-    @property
-    def critical(self) -> bool:
-        """critical with its DEFAULT FALSE."""
-        return self.flag == b"\xff"
 
 
 class Reading(NamedTuple):
-    """A tbsCertificate taken apart."""
+    """A tbsCertificate taken apart.
+
+    `begin` and `end` are the moments that notBefore and notAfter name, None for a form that RFC 5280 does not have.
+    `values` has the value of each extension by its type.
+    """
 
     tbs_certificate: bytes
     version: bytes | None
@@ -87,22 +95,19 @@ class Reading(NamedTuple):
     issuer_attributes: tuple[Attribute, ...]
     not_before: Element
     not_after: Element
+    begin: datetime | None
+    end: datetime | None
     subject: bytes
     subject_attributes: tuple[Attribute, ...]
-    spki: bytes
+    spki: Element
     public_key: PublicKey | None
     key_fault: str
     unique_identifiers: int
     extensions: tuple[FoundExtension, ...]
-    by_type: dict[bytes, FoundExtension]
+    values: Mapping[bytes, bytes]
     is_ca: bool
     path_length: int | None
     key_usage: frozenset[str]
-
-    def value_of(self, extension_type: bytes) -> bytes | None:
-        """The value of an extension, or None when it is absent."""
-        found = self.by_type.get(extension_type)
-        return None if found is None else found.value
 
     def subject_values(self, attribute_type: bytes) -> list[bytes]:
         """The values that the subject has for an attribute type."""
@@ -120,16 +125,13 @@ def read_tbs_certificate(tbs_certificate: bytes) -> Reading:
     serial_number, algorithm, issuer, validity, subject, spki = members[:6]
     rest = members[6:]
     extensions = rest.pop() if rest and rest[-1].tag == 0xA3 else None
-    if any(member.tag not in (0x81, 0x82) for member in rest):
+    if rest and any(member.tag not in (0x81, 0x82) for member in rest):
         raise MalformedRequest("A TBSCertificate must end with its extensions, found another member.")
-    times = read_children(validity.content)
-    if len(times) != 2 or any(time.tag not in (0x17, 0x18) for time in times):
-        raise MalformedRequest("A validity must be two times, found another shape.")
+    not_before, not_after = _read_validity(validity)
     found = _read_extensions(extensions)
-    by_type = {extension.type: extension for extension in found}
     values = {extension.type: extension.value for extension in found}
     is_ca, path_length = _read_basic_constraints(values.get(BASIC_CONSTRAINTS))
-    public_key, key_fault = _read_key(spki.encoding)
+    public_key, key_fault = _read_key(spki)
     return Reading(
         tbs_certificate=tbs_certificate,
         version=None if version is None else version.content,
@@ -137,16 +139,18 @@ def read_tbs_certificate(tbs_certificate: bytes) -> Reading:
         algorithm=algorithm.encoding,
         issuer=issuer.encoding,
         issuer_attributes=_read_issuer(issuer.content),
-        not_before=times[0],
-        not_after=times[1],
+        not_before=not_before,
+        not_after=not_after,
+        begin=_read_moment(not_before),
+        end=_read_moment(not_after),
         subject=subject.encoding,
         subject_attributes=_read_name(subject.content),
-        spki=spki.encoding,
+        spki=spki,
         public_key=public_key,
         key_fault=key_fault,
         unique_identifiers=len(rest),
         extensions=found,
-        by_type=by_type,
+        values=values,
         is_ca=is_ca,
         path_length=path_length,
         key_usage=_read_key_usage(values.get(KEY_USAGE)),
@@ -160,52 +164,63 @@ def read_certificate(der: bytes) -> Reading:
     return read_tbs_certificate(read_children(read_element(der).content)[0].encoding)
 
 
-def _read_key(spki: bytes) -> tuple[PublicKey | None, str]:
+def _read_validity(validity: Element) -> tuple[Element, Element]:
+    times = read_children(validity.content)
+    if len(times) == 2 and times[0].tag in (0x17, 0x18) and times[1].tag in (0x17, 0x18):
+        return times[0], times[1]
+    raise MalformedRequest("A validity must be two times, found another shape.")
+
+
+def _read_key(spki: Element) -> tuple[PublicKey | None, str]:
     try:
-        return load_spki(spki), ""
+        return load_checked_spki(spki), ""
     except RequestError as error:
         return None, error.message
 
 
 def _read_name(content: bytes) -> tuple[Attribute, ...]:
-    attributes = []
+    attributes: list[Attribute] = []
     for rdn in read_children(content):
-        members = read_children(rdn.content)
-        if not members:
-            raise MalformedRequest("A RelativeDistinguishedName must have an attribute, found an empty set.")
-        for member in members:
-            pair = read_children(member.content)
-            if rdn.tag != 0x31 or member.tag != 0x30 or len(pair) != 2:
-                raise MalformedRequest("A Name must be a SEQUENCE of SETs of attributes, found another shape.")
-            attributes.append(Attribute(pair[0].content, pair[1].tag, pair[1].content, len(members)))
+        attributes += _read_rdn(rdn)
     return tuple(attributes)
 
 
 _read_issuer = lru_cache(maxsize=512)(_read_name)
 
 
+# Many subjects differ in their last attribute only, and the extensions of one issuer's certificates are mostly the
+# same, so what was read in one is remembered for the next.
+@lru_cache(maxsize=1024)
+def _read_rdn(rdn: Element) -> tuple[Attribute, ...]:
+    members = read_children(rdn.content)
+    if not members:
+        raise MalformedRequest("A RelativeDistinguishedName must have an attribute, found an empty set.")
+    attributes = []
+    for member in members:
+        pair = read_children(member.content)
+        if rdn.tag != 0x31 or member.tag != 0x30 or len(pair) != 2:
+            raise MalformedRequest("A Name must be a SEQUENCE of SETs of attributes, found another shape.")
+        kind, value = pair
+        text = value.content.decode("utf-8" if value.tag == 0x0C else "latin-1")
+        attributes.append(Attribute(kind.content, value.tag, value.content, text, len(members)))
+    return tuple(attributes)
+
+
 def _read_extensions(explicit: Element | None) -> tuple[FoundExtension, ...]:
     if explicit is None:
         return ()
-    found = []
-    for extension in read_children(read_element(explicit.content).content):
-        members = read_children(extension.content)
-        tags = [member.tag for member in members]
-        if tags == [0x06, 0x04]:
-            found.append(FoundExtension(members[0].content, None, members[1].content))
-        elif tags == [0x06, 0x01, 0x04]:
-            found.append(FoundExtension(members[0].content, members[1].content, members[2].content))
-        else:
-            raise MalformedRequest("An Extension must be extnID, critical and extnValue, found another shape.")
-    for extension_found in found:
-        _check_value(extension_found.value)
-    return tuple(found)
+    return tuple(map(_read_extension, read_children(read_element(explicit.content).content)))
 
 
-# The values of one issuer's certificates are mostly the same, so what was read in one is remembered for the next.
-@lru_cache(maxsize=4096)
-def _check_value(value: bytes) -> None:
-    check_der(value, "An extension value")
+@lru_cache(maxsize=1024)
+def _read_extension(extension: Element) -> FoundExtension:
+    members = read_children(extension.content)
+    flag = members.pop(1).content if len(members) == 3 and members[1].tag == 0x01 else None
+    if len(members) != 2 or members[0].tag != 0x06 or members[1].tag != 0x04:
+        raise MalformedRequest("An Extension must be extnID, critical and extnValue, found another shape.")
+    kind, value = members
+    check_der(value.content, "An extension value")
+    return FoundExtension(kind.content, flag, flag == b"\xff", value.content)
 
 
 @lru_cache(maxsize=512)
@@ -225,7 +240,7 @@ def _read_key_usage(value: bytes | None) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1024)
-def moment_of(time: Element) -> datetime | None:
+def _read_moment(time: Element) -> datetime | None:
     """The moment a UTCTime or GeneralizedTime of RFC 5280 section 4.1.2.5 names, or None if it has another form."""
     text = time.content.decode("latin-1")
     if time.tag == 0x17:

@@ -86,6 +86,16 @@ def test_a_refusal_does_not_show_the_octets() -> None:
     assert refusal.value.__cause__ is None
 
 
+@pytest.mark.parametrize("length", [0, 127, 128, 65536])
+def test_one_element_is_read_and_neither_two_nor_none(length: int) -> None:
+    octets = der.encode_tlv(der.OCTET_STRING, bytes(length))
+    assert der.read_element(octets) == (der.OCTET_STRING, bytes(length), octets)
+    assert [der.read_element(octets)] == der.read_children(octets)
+    for others in (octets + b"\x05\x00", octets + octets, b""):
+        with pytest.raises((ValueError, IndexError)):
+            der.read_element(others)
+
+
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 255, 256, 65535, 65536])
 def test_lengths_are_written_as_asn1crypto_writes_them(length: int) -> None:
     assert der.encode_tlv(der.OCTET_STRING, bytes(length)) == core.OctetString(bytes(length)).dump()
