@@ -16,7 +16,6 @@ process dies, or the ledger cannot be written, the intent stays open and is clos
 """
 
 import hashlib
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +44,6 @@ from engine.x509.certificate import (
     check_certificate,
     new_serial_number,
 )
-from engine.x509.extensions import BasicConstraints
 from engine.x509.names import Name, build_name, load_name
 from engine.x509.request import (
     assemble_request,
@@ -66,6 +64,9 @@ class Signer(Protocol):
     @property
     def name(self) -> str:
         """The key's full path, or `jwk:` and the SHA-256 of its SubjectPublicKeyInfo."""
+
+    def check_present(self) -> None:
+        """Raises TokenError while the token is known to be away, asking nothing of it."""
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The token's raw signature over `message` (ECDSA: r and s side by side). Raises TokenError."""
@@ -279,7 +280,7 @@ class Corridor:
             issuer=draft.issuer,
             serial_number=draft.serial_number,
             spki_sha256=draft.public_key.sha256,
-            is_ca=any(isinstance(one, BasicConstraints) and one.ca for one in draft.extensions),
+            is_ca=draft.is_ca,
             not_before=draft.not_before,
             not_after=draft.not_after,
         )
@@ -323,8 +324,9 @@ class Corridor:
         serial_number: int | None,
         entries: Sequence[NewEntry],
     ) -> str:
-        """Step 5. A request's octets are not kept, only their digest."""
-        intent_id = str(uuid.uuid4())
+        """Step 5. A request's octets are not kept, only their digest. An absent token costs no intent and no serial."""
+        signer.check_present()
+        intent_id = self.random_bytes(16).hex()
         self.ledger.record_intent(
             intent_id=intent_id,
             kind=kind,

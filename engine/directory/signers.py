@@ -23,6 +23,10 @@ class HostedSigner:
     token: Token = field(repr=False)
     reference: KeyReference = field(repr=False)
 
+    def check_present(self) -> None:
+        """Raises TokenError while the token is away."""
+        self.token.connected()
+
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The token's raw signature."""
         return self.token.sign(self.reference, algorithm, message)
@@ -40,6 +44,10 @@ class JwkSigner:
     def name(self) -> str:
         """`jwk:` and the SHA-256 of the SubjectPublicKeyInfo."""
         return f"jwk:{self.public_key.sha256}"
+
+    def check_present(self) -> None:
+        """Raises TokenError while the token is away."""
+        self.token.connected()
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The token's raw signature. MalformedRequest if the private half is not that of the public half."""

@@ -65,7 +65,7 @@ class Module:
         for its handles may belong to something else then."""
         self.is_started = False
         self.reconnecting = threading.Lock()
-        """Held while one of its tokens connects anew."""
+        """Held while one of its tokens connects, until its callers may use the connection."""
         self.one_at_a_time: threading.RLock | None = None
         """Held around every use of a module that cannot lock for itself, or not well, across all its tokens."""
         self._is_known = False
@@ -146,8 +146,10 @@ def acquire(
         if differing or module.initialize_arguments != initialize_arguments:
             what = ", ".join(differing) or "its initialisation arguments"
             raise ConfigError(f"The PKCS#11 module {path} is in use already with another value of {what}.")
-        if must_start and not module.is_started:
-            module.start()
+        if must_start:
+            with module.reconnecting:
+                if not module.is_started:
+                    module.start()
         _register[path] = module
         module.users += 1
         return module

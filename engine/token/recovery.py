@@ -11,11 +11,9 @@ that has signed is found again, must be the pinned one, and must make a signatur
 import logging
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
 from pkcs11.exceptions import PKCS11Error
 
@@ -25,19 +23,16 @@ from engine.errors import (
     IssuanceDefect,
     TokenBusy,
     TokenKeyAmbiguous,
-    TokenKeyNotFound,
     TokenLoginRefused,
     TokenUnavailable,
 )
 from engine.token import module as modules
 from engine.token.connection import Connection, open_connection
 from engine.token.gate import Call
-from engine.token.keys import KeyReference, SigningKey, check_pair, find_pair
-from engine.token.mechanisms import SignatureMechanism
+from engine.token.known_keys import KnownKeys
 from engine.token.module import Module
 from engine.token.pin import PinSource
 from engine.token.returncodes import classify
-from engine.token.sessions import PooledSession
 from engine.token.settings import TokenSettings
 from engine.token.uri import Pkcs11Uri
 
@@ -54,18 +49,12 @@ _RARELY_SECONDS = 30.0
 """Between two starts anew of a module that disturb other tokens, or have not helped."""
 _BACKGROUND_SECONDS = 60.0
 """How long what is called in the background may take before the token counts as not answering: it may connect."""
-_REMEMBERED = 64
-"""Keys that are proven at a return. Whichever key it is, each session looks at its pin before it signs."""
 
 # What a token that is half there may make the binding raise. None of it may end the thread that brings it back.
 _ANY_FAULT = (EngineError, PKCS11Error, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 # What a start anew of the module seldom changes.
 _OF_NO_START = (ConfigError, IssuanceDefect, TokenBusy, TokenKeyAmbiguous)
-
-
-class KeysGone(Exception):
-    """A key is not found that has signed, or none of those that have: the token, or all that was on it, is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +81,14 @@ class Recovery:
         module: Module,
         uri: Pkcs11Uri,
         pin: PinSource,
-        sign: Callable[[SignatureMechanism, SigningKey, bytes], bytes],
+        keys: KnownKeys,
     ) -> None:
-        """`sign` makes the signatures that prove keys."""
+        """`keys` are those that are to be proven before the token is used again."""
         self._settings = settings
         self.module = module
         self._uri = uri
         self._pin = pin
-        self._sign = sign
+        self._keys = keys
         self._grace = min(settings.wait_seconds, _GRACE_SECONDS)
         self._limit = settings.wait_seconds + settings.sign_seconds
         self._changed = threading.Condition(threading.Lock())
@@ -108,15 +97,14 @@ class Recovery:
         """What was lost and is still to be closed."""
         self._outage: Outage | None = None
         self._restarted_at: float | None = None
-        self._keys: dict[KeyReference, SignatureMechanism] = {}
-        """Those that have signed, the latest last."""
         self._closed = False
         self._keeper = threading.Thread(target=self._keep, name=f"token {settings.name}", daemon=True)
 
     def open(self) -> None:
         """Connect. The caller holds `exclusive`. Raises what stands against it."""
-        self._connection = self._connect()
-        self._begin()
+        with self.module.reconnecting:
+            self._connection = self._connect()
+            self._begin()
 
     def open_later(self) -> None:
         """Begin as away, and let the token come when it does."""
@@ -212,37 +200,6 @@ class Recovery:
                 self._changed.wait(remaining)
             return self._connection
 
-    # -- keys --------------------------------------------------------------------------------------------------------
-
-    def remember(self, key: KeyReference, mechanism: SignatureMechanism) -> None:
-        """A key has signed, and is to be proven at every return."""
-        with self._changed:
-            self._keys.pop(key, None)
-            self._keys[key] = mechanism
-            while len(self._keys) > _REMEMBERED:
-                del self._keys[next(iter(self._keys))]
-
-    def forget(self, key: KeyReference) -> None:
-        """A key was destroyed."""
-        with self._changed:
-            self._keys.pop(key, None)
-
-    def check_keys_are_there(self, pooled: PooledSession, absent: KeyReference) -> None:
-        """Raises KeysGone if `absent`, which was not found, has signed before, or the key that did last is not found.
-
-        SoftHSM does not say that its files are gone: it finds nothing.
-        """
-        with self._changed:
-            latest = next(reversed(self._keys), None)
-            has_signed = absent in self._keys
-        if has_signed:
-            raise KeysGone
-        if latest is not None:
-            try:
-                find_pair(pooled.session, latest.label, latest.id, pooled.is_logged_in)
-            except TokenKeyNotFound:
-                raise KeysGone from None
-
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
@@ -282,7 +239,7 @@ class Recovery:
         pause = _FIRST_PAUSE
         while not self._closed and self._outage is not None and not self._outage.is_refused:
             try:
-                connection = self._reconnect()
+                self._reconnect()
             except TokenLoginRefused as error:
                 self._say(_meaning(error), is_refused=True)
                 _log.error("Token %r is not tried again: %s", self._settings.name, error)
@@ -292,8 +249,6 @@ class Recovery:
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            else:
-                self._install(connection)
 
     def _say(self, meaning: str, *, is_refused: bool = False) -> None:
         with self._changed:
@@ -301,49 +256,52 @@ class Recovery:
                 self._outage = replace(self._outage, meaning=meaning, is_refused=is_refused)
             self._changed.notify_all()
 
-    def _install(self, connection: Connection | None) -> None:
-        with self._changed:
-            outage = self._outage
-            if not self._closed and connection is not None:
-                self._connection, self._outage, connection = connection, None, None
-            self._changed.notify_all()
-        if connection is not None:
-            connection.give_up()
-        elif outage is not None:
-            _log.warning("Token %r is back after %.3f s.", self._settings.name, time.monotonic() - outage.began)
-
-    def _reconnect(self) -> Connection | None:
-        """A connection whose keys are proven; None if the token was closed. Raises what stands against it."""
+    def _reconnect(self) -> None:
+        """Connect, prove the keys and let callers through. Raises what stands against it."""
         with ExitStack() as held:
             try:
                 held.enter_context(modules.exclusive(self.module.path, _PATIENCE_SECONDS))
             except TokenBusy:
                 # Somebody generates a key, which may take long. What may fail for that, fails and is tried again.
                 _log.info("Token %r is tried while another process changes one on its module.", self._settings.name)
+            # Until callers are let through: a connection that is from before another start must never be let in.
             held.enter_context(self.module.reconnecting)
             if self._closed:
-                return None
+                return
             with self.module.gate.inside(Call(self, _BACKGROUND_SECONDS), self._grace):
                 if self._given_up is not None:
                     self._given_up.give_up()
                     self._given_up = None
-            try:
-                return self._connect()
-            except TokenLoginRefused:
-                raise
-            except _ANY_FAULT as error:
-                if not self._may_restart(error):
-                    raise
-                _log.info("Token %r is not back without its module: %r.", self._settings.name, error)
-            self._restarted_at = time.monotonic()
-            self.module.restart(Call(self, _BACKGROUND_SECONDS), _RESTART_SECONDS)
+            self._install(self._connect_or_restart())
+
+    def _connect_or_restart(self) -> Connection:
+        try:
             return self._connect()
+        except TokenLoginRefused:
+            raise
+        except _ANY_FAULT as error:
+            if not self._may_restart(error):
+                raise
+            _log.info("Token %r is not back without its module: %r.", self._settings.name, error)
+        self._restarted_at = time.monotonic()
+        self.module.restart(Call(self, _BACKGROUND_SECONDS), _RESTART_SECONDS)
+        return self._connect()
+
+    def _install(self, connection: Connection) -> None:
+        with self._changed:
+            outage = self._outage
+            if self._closed or outage is None:
+                self._given_up = connection
+            else:
+                self._connection, self._outage = connection, None
+                _log.warning("Token %r is back after %.3f s.", self._settings.name, time.monotonic() - outage.began)
+            self._changed.notify_all()
 
     def _may_restart(self, error: BaseException) -> bool:
         """Whether to have the module start anew. Each start anew is an outage for its other tokens, too."""
         now = time.monotonic()
         is_due = self._restarted_at is None or now - self._restarted_at > _RARELY_SECONDS
-        if any(token.is_well() for token in self.module.tokens if token is not self):
+        if any(token.is_well() for token in tuple(self.module.tokens) if token is not self):
             return is_due and self._outage is not None and now - self._outage.began > self._grace
         return is_due or not isinstance(error, _OF_NO_START)
 
@@ -372,44 +330,11 @@ class Recovery:
                 wait_seconds=settings.wait_seconds,
             )
             try:
-                self._prove(connection)
+                self._keys.prove(connection)
             except BaseException:
                 connection.give_up()
                 raise
         return connection
-
-    def _prove(self, connection: Connection) -> None:
-        """Find every key that has signed, check its pin, sign with it and verify. Raises what is wrong with one."""
-        with self._changed:
-            keys = dict(self._keys)
-        if not keys:
-            return
-        absent: list[KeyReference] = []
-        pooled = connection.pool.take()
-        try:
-            for key, mechanism in keys.items():
-                try:
-                    pair = find_pair(pooled.session, key.label, key.id, connection.is_logged_in)
-                except TokenKeyNotFound:
-                    absent.append(key)
-                    continue
-                pair.check_pinned(key)
-                try:
-                    check_pair(pair, mechanism, partial(self._sign, mechanism))
-                except IssuanceDefect:
-                    raise IssuanceDefect(f"The key with label {key.label!r} made a signature that is wrong.") from None
-        except BaseException:
-            connection.pool.drop(pooled)
-            raise
-        connection.pool.give_back(pooled)
-        if len(absent) == len(keys):
-            raise TokenUnavailable(
-                f"The token has none of the {len(keys)} keys that have signed; if they were removed from it on "
-                "purpose, start the engine anew."
-            )
-        for key in absent:
-            _log.error("Token %r came back without the key with label %r.", self._settings.name, key.label)
-            self.forget(key)
 
 
 def _outage(cause: str) -> Outage:

@@ -9,15 +9,15 @@ Safe to use from any number of threads, never across a fork.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar, TypeVarTuple
+from typing import Self
 
-from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import Session
 
-from engine.errors import EngineError, TokenError, TokenKeyNotFound, TokenUnavailable, UnsupportedRequest
+from engine.errors import EngineError, TokenKeyNotFound, TokenUnavailable, UnsupportedRequest
 from engine.token import module as modules
+from engine.token.calls import Calls
 from engine.token.connection import Connection
 from engine.token.custody import check_custody, examine_key, load_custody
 from engine.token.jwk import PrivateJwk, load_private_jwk
@@ -34,23 +34,17 @@ from engine.token.keys import (
     generate_pair,
     load_signing_key,
 )
+from engine.token.known_keys import KnownKeys
 from engine.token.mechanisms import KeyPairKind, SignatureMechanism, find_key_pair_kind, find_signature_mechanism
 from engine.token.module import Module
 from engine.token.pin import PinSource
 from engine.token.reauthentication import Reauthentication
-from engine.token.recovery import KeysGone, Recovery
-from engine.token.returncodes import Cure, Fault, classify
-from engine.token.sessions import PooledSession, PoolRetired, SessionPool
+from engine.token.recovery import Recovery
+from engine.token.sessions import PooledSession
 from engine.token.settings import TokenSettings, check_uri, find_pin_source
 from engine.token.uri import Pkcs11Uri, load_uri
 
 _log = logging.getLogger(__name__)
-_ADMINISTERING_SECONDS = 120.0
-"""How long generating a key may take before the token counts as not answering."""
-_STRIKES = 3
-_KEYS_GONE = Fault("nothing found", Cure.NEW_SLOT, TokenUnavailable, "its keys are not there")
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +70,14 @@ class Token:
 
     def __init__(self, settings: TokenSettings, module: Module, uri: Pkcs11Uri, pin: PinSource) -> None:
         self._settings = settings
-        self._recovery = Recovery(settings, module, uri, pin, self._sign_uncounted)
+        self._keys = KnownKeys(settings.name, self._sign_uncounted)
+        self._recovery = Recovery(settings, module, uri, pin, self._keys)
+        self._calls = Calls(settings.name, self._recovery, settings.sign_seconds)
         waiting = min(settings.wait_seconds, settings.sign_seconds / 2)  # it counts as part of the call
         self._reauthentication = Reauthentication(settings.name, pin, waiting)
         self._mechanisms: dict[str, SignatureMechanism] = {}
         self._counting = threading.Lock()
         self._signatures = 0
-        self._strikes = 0
-        """Answers in a row that say nothing of what is wrong."""
         self._closed = False
 
     @classmethod
@@ -150,7 +144,7 @@ class Token:
         The key found must be the pinned one. A call that fails for want of its session is made once more in a new one.
         """
         mechanism = self._mechanisms.get(algorithm) or self._signature_mechanism(algorithm)
-        return self._in_session("sign", self._sign_pinned, key, mechanism, mechanism.prepare(message))
+        return self._calls.in_session("sign", self._sign_pinned, key, mechanism, mechanism.prepare(message))
 
     def prove(self, key: KeyReference, algorithm: str, message: bytes) -> bytes:
         """As `sign`, by a key of which it is not known yet whether its halves belong together.
@@ -158,7 +152,7 @@ class Token:
         That it has signed is not remembered: keys that have are looked for, and sign, whenever the token comes back.
         """
         mechanism = self._signature_mechanism(algorithm)
-        return self._in_session("sign", self._sign_found, key, mechanism, mechanism.prepare(message))
+        return self._calls.in_session("sign", self._sign_found, key, mechanism, mechanism.prepare(message))
 
     def sign_with_jwk(self, jwk: Mapping[str, str], algorithm: str, message: bytes) -> bytes:
         """As `sign`, with a private JWK as a session object: sensitive, not extractable, sign only, destroyed after.
@@ -168,7 +162,7 @@ class Token:
         private_jwk = load_private_jwk(jwk)
         mechanism = self._signature_mechanism(algorithm)
         prepared = mechanism.prepare(message)
-        return self._in_session("sign with a JWK", self._sign_imported, private_jwk, mechanism, prepared)
+        return self._calls.in_session("sign with a JWK", self._sign_imported, private_jwk, mechanism, prepared)
 
     def generate_key(self, key_type: str, label: str, key_id: bytes) -> GeneratedKey:
         """Generate a sign-only, sensitive, non-extractable token key pair and prove it with one signature.
@@ -182,9 +176,9 @@ class Token:
         kind = find_key_pair_kind(key_type, self._connection.usable)
         mechanism = self._signature_mechanism(kind.signature_algorithm)
         with modules.exclusive(self._recovery.module.path):
-            self._administer("look for a key", lambda session: check_free(session, key_id))
+            self._calls.administer("look for a key", lambda session: check_free(session, key_id))
             try:
-                return self._administer(
+                return self._calls.administer(
                     "generate a key", lambda session: self._generate(session, kind, mechanism, label, key_id)
                 )
             except BaseException:
@@ -205,7 +199,7 @@ class Token:
             custody = load_custody(pair.private_key, connection.token)
             return FoundKey(pair.public_half.spki, pair.label, pair.id, custody)
 
-        return self._in_session("find a key", find)
+        return self._calls.in_session("find a key", find)
 
     def custody(self, key: KeyReference) -> dict[str, object]:
         """The custody record of a key, read from the token now, and what came of trying to take the key out of it.
@@ -219,9 +213,9 @@ class Token:
             pair.check_pinned(key)
             return examine_key(pair, session, connection)
 
-        self._in_session("find a key", self._find_pinned, key)  # which brings back a token that is gone
+        self._calls.in_session("find a key", self._find_pinned, key)  # which brings back a token that is gone
         with modules.exclusive(self._recovery.module.path):
-            return self._administer("examine a key", examine)
+            return self._calls.administer("examine a key", examine)
 
     def connected(self) -> object:
         """An object that is another one after every loss of the token. Raises TokenUnavailable while it is away."""
@@ -239,8 +233,8 @@ class Token:
         connection = self._connection
         with modules.exclusive(self._recovery.module.path):
             try:
-                self._administer("destroy a key", destroy)
-                self._recovery.forget(key)
+                self._calls.administer("destroy a key", destroy)
+                self._keys.forget(key)
             finally:
                 connection.pool.forget_keys()
 
@@ -266,7 +260,7 @@ class Token:
     def _destroy_leftovers(self, label: str, key_id: bytes) -> None:
         """After a failed generation, of which the token may have answered nothing and yet have made the key."""
         try:
-            destroyed = self._administer("clear up", lambda session: destroy_all(session, label, key_id))
+            destroyed = self._calls.administer("clear up", lambda session: destroy_all(session, label, key_id))
         except EngineError as error:
             _log.error("A key of id %s may be left on token %r: %s", key_id.hex(), self._settings.name, error)
         else:
@@ -287,7 +281,7 @@ class Token:
         signing_key = self._find_pinned(pooled, key).signing_key()
         signature = self._sign(signing_key, mechanism, prepared, pooled)
         pooled.keys[name] = signing_key
-        self._recovery.remember(key, mechanism)
+        self._keys.remember(key, mechanism)
         return signature
 
     def _sign_found(
@@ -299,7 +293,7 @@ class Token:
         try:
             pair = find_pair(pooled.session, key.label, key.id, pooled.is_logged_in)
         except TokenKeyNotFound:
-            self._recovery.check_keys_are_there(pooled, key)
+            self._keys.check_there(pooled, key)
             raise
         pair.check_pinned(key)
         return pair
@@ -351,93 +345,3 @@ class Token:
     def _connection(self) -> Connection:
         """Raises TokenUnavailable or TokenLoginRefused while there is none."""
         return self._recovery.connection()
-
-    def _in_session(
-        self,
-        doing: str,
-        operation: Callable[[PooledSession, *_Ts], _T],
-        *arguments: *_Ts,
-    ) -> _T:
-        """Run `operation` in a pooled session; if it failed for want of its session or token, again in another.
-
-        It asks for a signature twice at most. What a lost token or login has kept it from asking is asked once the
-        token is back, for which a short while is waited.
-        """
-        recovery = self._recovery
-        fresh, asked, faults = False, 0, 0
-        while True:
-            call, connection = recovery.enter()
-            pooled = None
-            try:
-                pooled = connection.pool.take(fresh)
-                call.begin(self._settings.sign_seconds)
-                result = self._use(connection.pool, pooled, operation, *arguments)
-            except PoolRetired:
-                continue  # lost while a session was waited for: nothing was asked
-            except PKCS11Error as error:
-                # Let go before ours is raised: its traceback holds on to the session.
-                fault = self._failed(error, doing)
-                is_gone = self._is_gone(connection, fault)
-            except KeysGone:
-                fault, is_gone = _KEYS_GONE, True
-            else:
-                self._strikes = 0
-                return result
-            finally:
-                recovery.leave(call)
-            faults += 1
-            asked += pooled is not None and pooled.asked
-            fresh = fault.cure is Cure.NEW_SESSION
-            if is_gone or (fresh and (faults > 1 or pooled is None)):
-                recovery.lost(connection, f"{fault.meaning} ({fault.code})")
-            elif not fresh:
-                break
-            if asked > 1 or faults > 2:
-                break
-        raise fault.build_error(self._settings.name, doing)
-
-    @staticmethod
-    def _use(
-        pool: SessionPool, pooled: PooledSession, operation: Callable[[PooledSession, *_Ts], _T], *arguments: *_Ts
-    ) -> _T:
-        """Errors of ours are raised between whole calls and leave the session good; after others it is closed."""
-        try:
-            result = operation(pooled, *arguments)
-        except (EngineError, KeysGone):
-            pool.give_back(pooled)
-            raise
-        except BaseException:
-            pool.drop(pooled)
-            raise
-        pool.give_back(pooled)
-        return result
-
-    def _administer(self, doing: str, operation: Callable[[Session], _T]) -> _T:
-        """Run `operation` in a read-write session of its own, once. The caller holds `exclusive`."""
-        call, connection = self._recovery.enter(_ADMINISTERING_SECONDS)
-        try:
-            with connection.read_write() as session:
-                return operation(session)
-        except PKCS11Error as error:
-            fault = self._failed(error, doing)
-            is_gone = self._is_gone(connection, fault) or connection.find_loss() is not None
-        finally:
-            self._recovery.leave(call)
-        if is_gone:
-            self._recovery.lost(connection, f"{fault.meaning} ({fault.code})")
-        raise fault.build_error(self._settings.name, doing)
-
-    def _failed(self, error: PKCS11Error, doing: str) -> Fault:
-        fault = classify(error)
-        _log.warning("Token %r could not %s: %s, %r.", self._settings.name, doing, fault.code, error)
-        return fault
-
-    def _is_gone(self, connection: Connection, fault: Fault) -> bool:
-        """Whether more than a session is gone. Where the code does not say, the token is asked, and three in a row
-        are as good as its word: network modules have codes of their own for a lost device."""
-        if fault.cure in (Cure.LOGIN, Cure.NEW_SLOT, Cure.INITIALIZE):
-            return True
-        if fault.cure is not Cure.NONE or not issubclass(fault.error, TokenError):
-            return False
-        self._strikes += 1
-        return self._strikes >= _STRIKES or connection.find_loss() is not None

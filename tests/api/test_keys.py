@@ -262,7 +262,7 @@ def test_halves_that_do_not_belong_together_are_refused_and_nothing_is_kept_of_t
     assert "makes no signature that verifies under the public key with that id" in response.json()["message"]
     assert running.client.get(keys_call(f"{KMS_PATH}.never")).status_code == 404
     token = running.engine.tokens["trial"]
-    assert all(key.id != one for key in token._recovery._keys)
+    assert all(key.id != one for key in token._keys._keys)
 
 
 def test_halves_on_different_curves_are_refused_saying_what_to_change(

@@ -77,6 +77,9 @@ class TokenSigner:
     public_key: PublicKey
     name: str = "bench.tenant.kms.ca"
 
+    def check_present(self) -> None:
+        self.token.connected()
+
     def sign(self, algorithm: str, message: bytes) -> bytes:
         return self.token.sign(self.reference, algorithm, message)
 

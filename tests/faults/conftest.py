@@ -1,6 +1,7 @@
 """The fault-injecting module on a SoftHSM token, and Python in a process of its own that signs through it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.faulty import FaultyModuleUnavailable, build_module
+from tests.page.live import init
 from tests.softhsm import make_softhsm
 
 PRELUDE = """
@@ -70,11 +72,27 @@ def fault_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(str(unavailable))
 
 
+@pytest.fixture(scope="session")
+def token_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SoftHSM token to be copied."""
+    return make_softhsm(tmp_path_factory.mktemp("token") / "softhsm", "faults").folder
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder to be copied; whoever serves the copy has the paths in it put right by `init`."""
+    folder = tmp_path_factory.mktemp("data") / "data"
+    init(folder)
+    return folder
+
+
 @pytest.fixture
-def at_fault(fault_module: Path, tmp_path: Path) -> Callable[..., str]:
+def at_fault(fault_module: Path, token_folder: Path, tmp_path: Path) -> Callable[..., str]:
     """What code prints, after the prelude above, in a process with a token of its own; a crash fails the test."""
     folder = tmp_path / "softhsm"
-    make_softhsm(folder, "faults")
+    shutil.copytree(token_folder, folder)
+    configuration = folder / "softhsm2.conf"
+    configuration.write_text(configuration.read_text().replace(str(token_folder), str(folder)))
 
     def run(code: str, *arguments: str, seconds: float = 120) -> str:
         command = [sys.executable, "-X", "faulthandler", "-c", PRELUDE + textwrap.dedent(code)]

@@ -487,6 +487,27 @@ def test_a_module_that_starts_anew_for_one_token_is_not_finalised_under_the_call
     assert printed == "[]\nTrue 0 0\n"
 
 
+def test_sessions_from_before_a_start_anew_are_not_closed_after_it_since_their_handles_may_be_those_of_new_ones(
+    at_fault: Run,
+) -> None:
+    printed = at_fault(
+        """
+        from engine.token.gate import Call
+        token = Token.open(settings(sessions=4))
+        key, spki = new_key(token)
+        faulty.sign_latency(20)
+        in_threads(4, lambda number: sign(token, key, spki))
+        module, closed = token._recovery.module, faulty.calls("C_CloseSession")
+        for _ in range(3):
+            with module.reconnecting:
+                module.restart(Call(None, 60), 1)
+            print(in_threads(4, lambda number: sign(token, key, spki)), token.state())
+        print(faulty.calls("C_CloseSession") - closed, faulty.counters().open_sessions <= 5)
+        """
+    )
+    assert printed == "[] ready\n" * 3 + "0 True\n"
+
+
 def test_sixteen_threads_see_twenty_losses_and_returns_without_a_crash_an_overlap_or_a_leaked_session(
     at_fault: Run,
 ) -> None:

@@ -3,6 +3,7 @@ wrong is released, and the same worker serves again within two seconds of each r
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -129,11 +130,13 @@ def take_away_and_give_back(orders: Orders, absence: Absence, times: int) -> lis
 def test_a_token_that_is_taken_away_and_given_back_is_served_again_within_two_seconds_and_nothing_wrong_is_released(
     served: Callable[[Path, Path], "contextlib.AbstractContextManager[Absence]"],
     times: int,
+    data_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "data"
-    init(folder)
+    shutil.copytree(data_folder, folder)
+    init(folder)  # which puts the paths in it right
     with (
         served(folder, tmp_path) as absence,
         live_engine(folder) as live,

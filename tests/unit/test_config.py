@@ -100,3 +100,8 @@ def test_a_pin_written_into_the_file_is_not_repeated_in_the_error(tmp_path: Path
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load_config(tmp_path / "engine.toml")
+
+
+def test_as_many_threads_as_the_tokens_have_sessions_unless_a_number_is_set(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, VALID.replace("sessions = 8", "sessions = 24"))).threads() == 24
+    assert load_config(write(tmp_path, VALID.replace("# threads = 8", "threads = 3"))).threads() == 3

@@ -1,0 +1,103 @@
+"""The keys that have signed in this process: proven again before a token that was away is used.
+
+Whichever key it is, and whether it is known here or not, each session looks at its pin before it signs with it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from engine.errors import IssuanceDefect, TokenKeyNotFound, TokenUnavailable
+from engine.token.connection import Connection
+from engine.token.keys import KeyReference, SigningKey, check_pair, find_pair
+from engine.token.mechanisms import SignatureMechanism
+from engine.token.sessions import PooledSession
+
+_log = logging.getLogger(__name__)
+
+_MOST = 64
+"""Keys that are proven at a return: those that were last to sign for the first time."""
+
+
+class KeysGone(Exception):
+    """A key that has signed is not found: the token, or all that was on it, is gone."""
+
+
+class KnownKeys:
+    """Of one token. Safe to use from any thread."""
+
+    def __init__(self, name: str, sign: Callable[[SignatureMechanism, SigningKey, bytes], bytes]) -> None:
+        """`name` is what messages call the token; `sign` makes the signatures that prove keys."""
+        self._name = name
+        self._sign = sign
+        self._lock = threading.Lock()
+        self._keys: dict[KeyReference, SignatureMechanism] = {}
+        """The latest last."""
+
+    def remember(self, key: KeyReference, mechanism: SignatureMechanism) -> None:
+        """A key has signed."""
+        with self._lock:
+            self._keys.pop(key, None)
+            self._keys[key] = mechanism
+            while len(self._keys) > _MOST:
+                del self._keys[next(iter(self._keys))]
+
+    def forget(self, key: KeyReference) -> None:
+        """A key was destroyed."""
+        with self._lock:
+            self._keys.pop(key, None)
+
+    def check_there(self, pooled: PooledSession, absent: KeyReference) -> None:
+        """Raises KeysGone if `absent`, which was not found, has signed before, or the key that did last is not found.
+
+        SoftHSM does not say that its files are gone: it finds nothing.
+        """
+        with self._lock:
+            latest = next(reversed(self._keys), None)
+            has_signed = absent in self._keys
+        if has_signed:
+            raise KeysGone
+        if latest is not None:
+            try:
+                find_pair(pooled.session, latest.label, latest.id, pooled.is_logged_in)
+            except TokenKeyNotFound:
+                raise KeysGone from None
+
+    def prove(self, connection: Connection) -> None:
+        """Find every key, check its pin, sign with it and verify. Raises what is wrong with one.
+
+        A key that is missing while others are there was removed; if all are missing, the token is not what it was.
+        """
+        with self._lock:
+            keys = dict(self._keys)
+        if not keys:
+            return
+        pooled = connection.pool.take()
+        try:
+            absent = [key for key, mechanism in keys.items() if not self._is_proven(pooled, key, mechanism)]
+        except BaseException:
+            connection.pool.drop(pooled)
+            raise
+        connection.pool.give_back(pooled)
+        if len(absent) == len(keys):
+            raise TokenUnavailable(
+                f"The token has none of the {len(keys)} keys that have signed; if they were removed from it on "
+                "purpose, start the engine anew."
+            )
+        for key in absent:
+            _log.error("Token %r came back without the key with label %r.", self._name, key.label)
+            self.forget(key)
+
+    def _is_proven(self, pooled: PooledSession, key: KeyReference, mechanism: SignatureMechanism) -> bool:
+        """False if it is not there."""
+        try:
+            pair = find_pair(pooled.session, key.label, key.id, pooled.is_logged_in)
+        except TokenKeyNotFound:
+            return False
+        pair.check_pinned(key)
+        try:
+            check_pair(pair, mechanism, partial(self._sign, mechanism))
+        except IssuanceDefect:
+            raise IssuanceDefect(f"The key with label {key.label!r} made a signature that is wrong.") from None
+        return True
