@@ -140,6 +140,7 @@ def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, To
         now=utc_now,
         random_bytes=secrets.token_bytes,
         blocked_keys=frozenset(config.policy.blocked_keys),
+        iaca_requires_state=config.policy.iaca_requires_state,
     )
     kms = {
         path: Kms(

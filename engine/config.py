@@ -165,6 +165,8 @@ class PolicyConfig:
 
     blocked_keys: tuple[SpkiSha256, ...] = ()
     """SHA-256 of SubjectPublicKeyInfo, lower-case hex: keys that never get a certificate."""
+    iaca_requires_state: bool = False
+    """Whether an IACA must name its stateOrProvinceName, as AAMVA's mDL guidelines ask of issuing states."""
 
 
 @dataclass(frozen=True, config=_STRICT)

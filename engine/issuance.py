@@ -179,6 +179,7 @@ class Corridor:
     now: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     blocked_keys: frozenset[str] = frozenset()
+    iaca_requires_state: bool = False
 
     def create_request(
         self, order: GenericRequestOrder | DocumentSignerRequestOrder, signer: Signer, caller: Caller
@@ -209,6 +210,8 @@ class Corridor:
         self, order: IacaOrder, signer: Signer, entries: Sequence[NewEntry], caller: Caller
     ) -> IssuedCertificate:
         """A self-signed IACA root certificate (ISO/IEC 18013-5 Annex B.1.2)."""
+        if self.iaca_requires_state and order.state_or_province_name is None:
+            raise PolicyRefusal("The IACA must have a stateOrProvinceName by this deployment's policy, found none.")
         self._check_subject_key(signer.public_key, may_be_ca=True)
         draft = draft_iaca(order, signer.public_key, serial_number=self._serial(), now=self.now())
         return self._sign_certificate(draft, "iaca", None, signer, entries, caller)

@@ -80,6 +80,7 @@ custody-minutes = 60    # how old that examination may be; 0 examines the key be
 
 [policy]
 blocked-keys = []       # SHA-256 of SubjectPublicKeyInfo, hex: keys that never get a certificate
+iaca-requires-state = false     # AAMVA: an IACA must name its stateOrProvinceName
 """
 
 
