@@ -129,15 +129,15 @@ def assemble_certificate(tbs_certificate: bytes, algorithm: SignatureAlgorithm, 
 def check_certificate(der: bytes, tbs_certificate: bytes, issuer_key: PublicKey, algorithm: SignatureAlgorithm) -> None:
     """Raise IssuanceDefect unless `der` is exactly these octets signed by this key with this algorithm.
 
-    The octets are read back by pyca/cryptography, which shares no code with what wrote them; what is compared are the
-    octets themselves and not its encoding of what it read.
+    The octets are read back by pyca/cryptography, which shares no code with what wrote them.
     """
     try:
-        signature = load_der_x509_certificate(der).signature
+        certificate = load_der_x509_certificate(der)
+        signature = certificate.signature
+        found = certificate.tbs_certificate_bytes
     except ValueError:
         raise IssuanceDefect("The certificate that came out must be readable, found octets that are not.") from None
-    found = asn1.read_children(asn1.read_element(der).content)[0]
-    if found.encoding != tbs_certificate:
+    if found != tbs_certificate:
         raise IssuanceDefect("The certificate that came out must hold what was to be signed, found other octets.")
     if der != assemble_certificate(tbs_certificate, algorithm, signature):
         raise IssuanceDefect(
