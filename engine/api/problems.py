@@ -73,7 +73,7 @@ STATUS: Mapping[type[EngineError], HTTPStatus] = {
 }
 """One row per class, subclasses not implied: a new class without a row fails a test."""
 
-_RETRY_AFTER: Mapping[type[EngineError], str] = {TokenBusy: "1", TokenUnavailable: "5"}
+_RETRY_AFTER: Mapping[type[EngineError], str] = {TokenBusy: "1", TokenUnavailable: "1"}
 """Seconds."""
 
 

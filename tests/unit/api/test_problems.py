@@ -87,7 +87,7 @@ def test_a_missing_credential_is_told_how_to_authenticate() -> None:
 
 @pytest.mark.parametrize(
     ("error", "seconds"),
-    [(TokenBusy("x"), "1"), (TokenUnavailable("x"), "5"), (TokenLoginRefused("x"), None), (StoreError("x"), None)],
+    [(TokenBusy("x"), "1"), (TokenUnavailable("x"), "1"), (TokenLoginRefused("x"), None), (StoreError("x"), None)],
 )
 def test_retry_after_is_sent_only_where_trying_again_helps(error: EngineError, seconds: str | None) -> None:
     assert render_problem(error, "id").headers.get("retry-after") == seconds
