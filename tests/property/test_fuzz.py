@@ -1,4 +1,4 @@
-"""Whatever text arrives as a certification request or a certificate, only an EngineError comes out, or a proven value."""
+"""Whatever arrives as a certification request or a certificate, only an EngineError comes out, or a proven value."""
 
 import contextlib
 from typing import TypeVar
