@@ -30,7 +30,7 @@ from engine.directory.credentials import create_api_key
 from engine.doctor_command import add_doctor
 from engine.errors import ConfigError, EngineError, TokenLoginRefused
 from engine.quickstart import create
-from engine.server import base_url, end_with_parent, open_socket, serve
+from engine.server import base_url, end_with_supervisor, open_socket, serve
 from engine.supervisor import LOGIN_REFUSED, REPLACE_ME, Supervisor, receive_pins, supervised
 from engine.workflow import walk
 
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker")
     worker.add_argument("--config", type=Path, required=True)
     worker.add_argument("--socket", type=int, required=True)
+    worker.add_argument("--supervisor", type=int, required=True)
     worker.add_argument("--ready", type=int, required=True)
     worker.add_argument("--pins", type=int, required=True)
     worker.add_argument("--replacement", action="store_true")
@@ -149,7 +150,7 @@ def _wait_until_ready(supervisor: Supervisor, over: threading.Event) -> bool:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    end_with_parent()
+    end_with_supervisor(options.supervisor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     engine = open_engine(options.config, receive_pins(options.pins), tokens_may_be_away=options.replacement)
     for intent in engine.dangling:

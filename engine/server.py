@@ -40,14 +40,14 @@ def base_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def end_with_parent() -> None:
-    """Have the kernel kill this process when its supervisor dies, however that dies (Linux prctl(2)).
+def end_with_supervisor(supervisor: int) -> None:
+    """Have the kernel kill this process when its supervisor, by its process id, dies however it may (Linux prctl(2)).
 
     Otherwise a killed supervisor would leave a worker that holds the database and the token.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(1)
+    if os.getppid() != supervisor:
+        os._exit(1)  # it died before the kernel was told
 
 
 def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int:

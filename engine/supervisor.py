@@ -77,6 +77,7 @@ class Supervisor:
 
     def _run_worker(self) -> int:
         command = [sys.executable, "-m", "engine", "worker", "--config", str(self._config)]
+        command += ["--supervisor", str(os.getpid())]
         if self.ready.is_set():
             command.append("--replacement")
         receive, send = os.pipe()

@@ -85,6 +85,15 @@ def test_second_start_reuses_everything(first) -> None:
     assert kept(folder) == before
 
 
+def test_trial_works_as_the_first_process_of_a_container(tmp_path: Path) -> None:
+    """In one, the supervisor is process 1, as whose children orphans are found elsewhere."""
+    alone = ("unshare", "--fork", "--pid", "--mount-proc")
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this user may not make a process namespace")
+    done = run_once(tmp_path / "data", prefix=alone)
+    assert done.returncode == 0, done.stderr
+
+
 def test_start_after_a_kill_reuses_everything(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     process, _ = start(folder)
