@@ -96,7 +96,7 @@ def create(folder: Path) -> Path:
             )
         _create_token(folder / "softhsm")
         if not config_path.exists():
-            _write(config_path, CONFIGURATION.replace("@MODULE@", _find_module()))
+            _write(config_path, CONFIGURATION.replace("@MODULE@", find_module()))
     except OSError as error:
         raise ConfigError(f"The data folder {folder} cannot be written: {error.strerror}: {error.filename}.") from error
     with open_engine(config_path) as engine:
@@ -106,7 +106,8 @@ def create(folder: Path) -> Path:
     return config_path
 
 
-def _find_module() -> str:
+def find_module() -> str:
+    """The SoftHSM module of this machine. Raises ConfigError if there is none."""
     for module in MODULES:
         if Path(module).exists():
             return module
