@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.faults.faulty import Ckr, FaultyModule
@@ -65,15 +64,9 @@ def test_a_signature_that_never_comes_is_503_at_the_deadline_and_the_worker_is_r
         assert orders.order().status_code == 200  # by another session, while the first hangs
         over = threading.Event()
 
-        closed: list[httpx.TransportError] = []
-
         def order_until_over() -> None:
             while not over.is_set():
-                try:
-                    orders.order()
-                except (httpx.ReadError, httpx.RemoteProtocolError) as error:
-                    # A kept connection that the leaving worker closed while the client wrote: RFC 9112 section 9.5.
-                    closed.append(error)
+                orders.order()
 
         with ThreadPoolExecutor(8) as threads:
             clients = [threads.submit(order_until_over) for _ in range(8)]
@@ -92,7 +85,6 @@ def test_a_signature_that_never_comes_is_503_at_the_deadline_and_the_worker_is_r
                 over.set()
         for one in clients:
             one.result()
-        assert len(closed) <= len(clients)
         assert orders.state() == "ready"
         assert set(orders.statuses) == {200, 503}
         assert served.intents().count("outcome-unknown") >= 1
