@@ -1,5 +1,6 @@
 """The worker process: the ASGI application on a listening socket, one event loop, the engine's threads behind it."""
 
+import asyncio
 import ctypes
 import errno
 import os
@@ -17,6 +18,7 @@ BACKLOG = 1024
 GRACE_SECONDS = 15
 """How long a stopping worker waits for requests under way."""
 _WATCH_SECONDS = 0.25
+_DRAIN_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,12 +52,24 @@ def end_with_supervisor(supervisor: int) -> None:
         os._exit(1)  # it died before the kernel was told
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, but a connection that a client keeps open is not closed while the client writes on it."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, tell every client with its next answer that the connection ends, and only then close."""
+        for listening in self.servers:
+            listening.close()
+        self.server_state.default_headers.append((b"connection", b"close"))
+        await asyncio.sleep(_DRAIN_SECONDS)
+        await super().shutdown(sockets)
+
+
 def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int:
     """Serve until SIGTERM, or until a call into a token hangs; returns the worker's exit code.
 
     After REPLACE_ME the process must be left by `os._exit`: a thread is still inside the module.
     """
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             engine.application,
             http="httptools",
