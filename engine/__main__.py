@@ -26,6 +26,7 @@ from pathlib import Path
 from engine.app import ask_pins, open_engine
 from engine.config import EngineConfig, load_config
 from engine.custody_lines import custody_lines
+from engine.directory import ROLES
 from engine.directory.credentials import create_api_key
 from engine.doctor_command import add_doctor
 from engine.errors import ConfigError, EngineError, TokenLoginRefused
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     credential = credentials.add_parser("create", help="make an API key and print it once")
     credential.add_argument("id")
     credential.add_argument("--scope", required=True, help="the path it may act on and below")
+    credential.add_argument("--role", action="append", choices=list(ROLES), help="default: issuer; may be repeated")
     credential.set_defaults(command=_create_credential)
 
     for one in (serve, check, generate, adopt, listing, show, credential):
@@ -242,7 +244,11 @@ def _show_key(options: argparse.Namespace) -> int:
 
 def _create_credential(options: argparse.Namespace) -> int:
     with open_engine(options.config) as engine:
-        _say(create_api_key(engine.store, credential_id=options.id, scope=options.scope))
+        _say(
+            create_api_key(
+                engine.store, credential_id=options.id, scope=options.scope, roles=options.role or ["issuer"]
+            )
+        )
     return 0
 
 

@@ -96,6 +96,7 @@ class Ledger(Protocol):
         tbs_sha256: str,
         signing_key: str,
         caller: str,
+        target: str,
         request_id: str,
         request_digest: str,
         entries: Sequence[NewEntry],
@@ -124,8 +125,8 @@ class Ledger(Protocol):
     def record_failure(self, *, intent_id: str, reason: str) -> None:
         """Nothing was released: the serial stays used, the entries are free again."""
 
-    def is_ca_key(self, spki_sha256: str) -> bool:
-        """Whether a certificate authority of this deployment uses the key."""
+    def is_ca_key(self, spki_sha256: str, organization: str) -> bool:
+        """Whether a certificate authority of the organization uses the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +134,16 @@ class Caller:
     """Who asked, for the record: never a secret."""
 
     credential_id: str
+    target: str
+    """The path that the request was sent to: a service, or what it is to make below one."""
     request_id: str
     request_digest: str
     """SHA-256 of the request body, lower-case hex."""
+
+    @property
+    def organization(self) -> str:
+        """The organization that the request is about."""
+        return self.target.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +193,7 @@ class Corridor:
         self, order: GenericRequestOrder | DocumentSignerRequestOrder, signer: Signer, caller: Caller
     ) -> IssuedRequest:
         """A certification request (RFC 2986) for the signer's own key. Not stored."""
-        self._check_subject_key(signer.public_key, may_be_ca=True)
+        self._check_subject_key(signer.public_key, caller, may_be_ca=True)
         if isinstance(order, GenericRequestOrder):
             draft, names = draft_generic_request(order), order.subject_alternative_names
             return self._sign_request(draft, names, "generic", signer, caller)
@@ -202,7 +210,7 @@ class Corridor:
         caller: Caller,
     ) -> IssuedCertificate:
         """A certificate of the generic profile; `issuer` None means self-signed by the subject key."""
-        public_key = self._prove(subject, may_be_ca=order.is_certificate_authority or issuer is None)
+        public_key = self._prove(subject, caller, may_be_ca=order.is_certificate_authority or issuer is None)
         draft = draft_generic(order, public_key, issuer, serial_number=self._serial(), now=self.now())
         return self._sign_certificate(draft, "generic", issuer, signer, entries, caller)
 
@@ -212,7 +220,7 @@ class Corridor:
         """A self-signed IACA root certificate (ISO/IEC 18013-5 Annex B.1.2)."""
         if self.iaca_requires_state and order.state_or_province_name is None:
             raise PolicyRefusal("The IACA must have a stateOrProvinceName by this deployment's policy, found none.")
-        self._check_subject_key(signer.public_key, may_be_ca=True)
+        self._check_subject_key(signer.public_key, caller, may_be_ca=True)
         draft = draft_iaca(order, signer.public_key, serial_number=self._serial(), now=self.now())
         return self._sign_certificate(draft, "iaca", None, signer, entries, caller)
 
@@ -226,14 +234,14 @@ class Corridor:
         caller: Caller,
     ) -> IssuedCertificate:
         """A document signer certificate under an IACA (ISO/IEC 18013-5 Annex B.1.4)."""
-        public_key = self._prove(subject, may_be_ca=False)
+        public_key = self._prove(subject, caller, may_be_ca=False)
         draft = draft_document_signer(order, public_key, issuer, serial_number=self._serial(), now=self.now())
         return self._sign_certificate(draft, "document-signer", issuer, signer, entries, caller)
 
     def _serial(self) -> int:
         return new_serial_number(self.random_bytes)
 
-    def _prove(self, subject: Provenance, *, may_be_ca: bool) -> PublicKey:
+    def _prove(self, subject: Provenance, caller: Caller, *, may_be_ca: bool) -> PublicKey:
         """Step 1: the key a certificate may be made for."""
         if subject.request_pem is not None:
             public_key = load_request(subject.request_pem).public_key
@@ -242,15 +250,15 @@ class Corridor:
             public_key = subject.public_key
         else:
             raise TypeError("A subject needs a certification request or a public key.")
-        self._check_subject_key(public_key, may_be_ca=may_be_ca)
+        self._check_subject_key(public_key, caller, may_be_ca=may_be_ca)
         return public_key
 
-    def _check_subject_key(self, public_key: PublicKey, *, may_be_ca: bool) -> None:
+    def _check_subject_key(self, public_key: PublicKey, caller: Caller, *, may_be_ca: bool) -> None:
         check_public_key(public_key)
         if public_key.sha256 in self.blocked_keys:
             raise PolicyRefusal(f"The public key with SPKI SHA-256 {public_key.sha256} is blocked by policy.")
-        if not may_be_ca and self.ledger.is_ca_key(public_key.sha256):
-            raise PolicyRefusal("The subject key is a key of a certificate authority of this deployment.")
+        if not may_be_ca and self.ledger.is_ca_key(public_key.sha256, caller.organization):
+            raise PolicyRefusal("The subject key is a key of a certificate authority of this organization.")
 
     def _sign_certificate(
         self,
@@ -340,6 +348,7 @@ class Corridor:
             tbs_sha256=hashlib.sha256(tbs).hexdigest(),
             signing_key=signer.name,
             caller=caller.credential_id,
+            target=caller.target,
             request_id=caller.request_id,
             request_digest=caller.request_digest,
             entries=entries,

@@ -158,7 +158,7 @@ def _create_key(kms: Kms, key_id: str) -> None:
 
 def _create_certificates(engine: Engine) -> None:
     service = engine.directory.x509_service(SERVICE_PATH)
-    caller = Caller(credential_id="quickstart", request_id="quickstart", request_digest="")
+    caller = Caller(credential_id="quickstart", target=SERVICE_PATH, request_id="quickstart", request_digest="")
     if not _stored(engine, IACA_KEY):
         service.issue_iaca(
             IacaOrder(
@@ -206,5 +206,7 @@ def _create_api_key(engine: Engine, path: Path) -> None:
     """An API key for the organization; a file whose key the store does not know is replaced."""
     if path.exists() and find_credential(engine.store, path.read_text(encoding="utf-8").strip()) is not None:
         return
-    secret = create_api_key(engine.store, credential_id=f"quickstart-{os.urandom(4).hex()}", scope="test")
+    secret = create_api_key(
+        engine.store, credential_id=f"quickstart-{os.urandom(4).hex()}", scope="test", roles=["administrator"]
+    )
     _write(path, f"{secret}\n", 0o600)

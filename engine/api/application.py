@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,14 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.api.edge import RequestEdge
+from engine.api.exchange import route
 from engine.api.health import health_routes
 from engine.api.json_body import BODY_LIMIT
-from engine.api.kms import kms_routes
+from engine.api.kms import kms_operations
+from engine.api.operations import Operation
 from engine.api.paths import shown
 from engine.api.ports import Directory
 from engine.api.problems import MethodNotAllowed, render_problem
-from engine.api.x509_service import x509_service_routes
-from engine.api.x509_store import x509_store_routes
+from engine.api.x509_service import x509_service_operations
+from engine.api.x509_store import x509_store_operations
 from engine.errors import EngineError, NotFound, RequestError
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -30,9 +33,7 @@ def build_application(
     application = Starlette(
         routes=[
             *health_routes(directory),
-            *x509_service_routes(directory, body_limit),
-            *x509_store_routes(directory),
-            *kms_routes(directory, body_limit),
+            *(route(operation, directory, body_limit) for operation in operations(directory)),
         ],
         middleware=[Middleware(RequestEdge)],
         exception_handlers={EngineError: _engine_problem, HTTPException: _http_problem},
@@ -41,6 +42,11 @@ def build_application(
     # A redirect would send a client's credential and body to a path it did not write.
     application.router.redirect_slashes = False
     return application
+
+
+def operations(directory: Directory) -> list[Operation[Any]]:
+    """Every call under `/v1/`."""
+    return [*x509_service_operations(directory), *x509_store_operations(directory), *kms_operations(directory)]
 
 
 def _engine_problem(request: Request, error: Exception) -> Response:

@@ -10,7 +10,8 @@ from starlette.datastructures import Headers
 
 from engine.api.paths import masked
 from engine.api.ports import Credential, Directory
-from engine.errors import CredentialRequired, NotAuthorized
+from engine.directory import Permission
+from engine.errors import CredentialRequired, NotAuthorized, NotFound
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,4096}=*)")
 
@@ -35,6 +36,15 @@ def authenticate(directory: Directory, secret: str) -> Credential:
 
 
 def check_scope(credential: Credential, path: str) -> None:
-    """Raises NotAuthorized unless the credential may use `path`; asked before anything is looked up there."""
+    """Raises NotFound unless `path` lies in the credential's scope; asked before anything is looked up there.
+
+    It is not told from what does not exist, so that no answer says what others have.
+    """
     if not credential.may_use(path):
-        raise NotAuthorized(f"The presented API key has no right to use {masked(path)}.")
+        raise NotFound(f"There is nothing at {masked(path)} that the presented API key may use.")
+
+
+def check_right(credential: Credential, permission: Permission) -> None:
+    """Raises NotAuthorized unless a role of the credential has the permission."""
+    if not credential.may(permission):
+        raise NotAuthorized(f"The presented API key has no role with the permission {permission.value!r}.")

@@ -4,37 +4,31 @@ The target is a KMS, whose keys are listed as they were recorded last, or, one i
 on its token before the answer.
 """
 
-from collections.abc import Mapping
+from typing import Any
 
-from pydantic import TypeAdapter
-from starlette.routing import Route
-
-from engine.api.exchange import get_endpoint, post_endpoint
-from engine.api.faults import load_model
+from engine.api.operations import NO_BODY, Call, JsonBody, Operation
 from engine.api.ports import Directory, Kms
 from engine.api.render import render_key
-from engine.api.schema import AdoptKey
+from engine.api.schema.kms import AdoptKey
+from engine.directory import Permission
 from engine.errors import MalformedRequest, NotFound
-from engine.issuance import Caller
-
-_ADOPT_KEY = TypeAdapter(AdoptKey)
 
 
-def kms_routes(directory: Directory, body_limit: int) -> list[Route]:
+def kms_operations(directory: Directory) -> list[Operation[Any]]:
     """The calls of a KMS."""
 
-    def read(target: str, parameters: Mapping[str, str]) -> object:
+    def read(call: Call[None]) -> object:
         try:
-            kms = directory.find_kms(target)
+            kms = directory.find_kms(call.target)
         except NotFound:
-            return render_key(find_kms_of_key(target)[0].check_custody(target))
+            return render_key(find_kms_of_key(call.target)[0].check_custody(call.target))
         return [render_key(record) for record in kms.list_records()]
 
-    def adopt(target: str, document: Mapping[str, object], caller: Caller) -> object:
-        members = load_model(_ADOPT_KEY, document)
+    def adopt(call: Call[AdoptKey]) -> object:
+        members = call.members
         if members.label is None and members.id is None:
             raise MalformedRequest("Expected label, id or both, by which the key is found on the token; found neither.")
-        kms, key_id = find_kms_of_key(target)
+        kms, key_id = find_kms_of_key(call.target)
         return render_key(kms.adopt_key(key_id, label=members.label, token_id=members.token_id(), by_caller=True))
 
     def find_kms_of_key(target: str) -> tuple[Kms, str]:
@@ -45,10 +39,22 @@ def kms_routes(directory: Directory, body_limit: int) -> list[Route]:
             raise NotFound(f"There is no KMS and no key at {target}.") from None
 
     return [
-        Route("/v1/{target}/kms-service-api/keys", get_endpoint(directory, read), methods=["GET"]),
-        Route(
+        Operation(
+            "GET",
+            "/v1/{target}/kms-service-api/keys",
+            "List the keys of a KMS, or examine one key on its token.",
+            Permission.READ,
+            read,
+            NO_BODY,
+        ),
+        Operation(
+            "POST",
             "/v1/{target}/kms-service-api/keys/adopt",
-            post_endpoint(directory, body_limit, adopt, status=201),
-            methods=["POST"],
+            "Bind a key that is on the token already.",
+            Permission.MANAGE_KEYS,
+            adopt,
+            JsonBody[AdoptKey](AdoptKey),
+            status=201,
+            problems=frozenset({409}),
         ),
     ]

@@ -7,7 +7,7 @@ is called inside `run`, so none of them may hold the event loop.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from engine.directory import IacaSigner, IssuerChoice, KeyDescriptor, KeyRecord, SubjectSource
+from engine.directory import IacaSigner, IssuerChoice, KeyDescriptor, KeyRecord, Permission, SubjectSource
 from engine.issuance import Caller, IssuedCertificate, IssuedRequest
 from engine.profiles.orders import (
     DocumentSignerOrder,
@@ -29,6 +29,9 @@ class Credential(Protocol):
 
     def may_use(self, path: str, /) -> bool:
         """Whether `path` lies inside the credential's scope."""
+
+    def may(self, permission: Permission, /) -> bool:
+        """Whether one of its roles has the permission."""
 
 
 class StoredCertificate(Protocol):
@@ -130,6 +133,9 @@ class Directory(Protocol):
 
     def find_credential(self, secret: str, /) -> Credential | None:
         """The credential whose secret this is."""
+
+    def check_host(self, path: str, host: str, /) -> None:
+        """Raises NotFound if the organization of `path` has host aliases and `host` (a Host header) is none of them."""
 
     def find_kms(self, path: str, /) -> Kms:
         """The KMS at `path`. Raises NotFound."""

@@ -1,15 +1,11 @@
 """`/v1/{target}/x509-service-api/…`: certification requests and certificates."""
 
-from collections.abc import Mapping
+from typing import Any
 
-from pydantic import TypeAdapter
-from starlette.routing import Route
-
-from engine.api.exchange import PostAnswer, post_endpoint
-from engine.api.faults import load_model
+from engine.api.operations import Call, JsonBody, Operation
 from engine.api.ports import Directory
 from engine.api.render import render_certificate, render_document_signer, render_iaca, render_request
-from engine.api.schema import (
+from engine.api.schema.x509_service import (
     CreateRequest,
     DocumentSignerRequestMembers,
     GenericRequestMembers,
@@ -17,67 +13,88 @@ from engine.api.schema import (
     IssueDocumentSigner,
     IssueIaca,
 )
-from engine.issuance import Caller
-
-_CREATE_REQUEST: TypeAdapter[GenericRequestMembers | DocumentSignerRequestMembers] = TypeAdapter(CreateRequest)
-_ISSUE_CERTIFICATE = TypeAdapter(IssueCertificate)
-_ISSUE_IACA = TypeAdapter(IssueIaca)
-_ISSUE_DOCUMENT_SIGNER = TypeAdapter(IssueDocumentSigner)
+from engine.directory import Permission
 
 
-def x509_service_routes(directory: Directory, body_limit: int) -> list[Route]:
-    """The four calls of an X.509 service."""
+def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
+    """The calls of an X.509 service that make something."""
 
-    def create_request(target: str, document: Mapping[str, object], caller: Caller) -> object:
-        members = load_model(_CREATE_REQUEST, document)
-        service = directory.x509_service(target)
-        key = members.subject_key_descriptor.value()
-        return render_request(service.create_request(key, members.value(), caller))
+    def create_request(call: Call[GenericRequestMembers | DocumentSignerRequestMembers]) -> object:
+        service = directory.x509_service(call.target)
+        key = call.members.subject_key_descriptor.value()
+        return render_request(service.create_request(key, call.members.value(), call.caller))
 
-    def issue_certificate(target: str, document: Mapping[str, object], caller: Caller) -> object:
-        members = load_model(_ISSUE_CERTIFICATE, document)
-        service = directory.x509_service(target)
-        issued = service.issue_certificate(
+    def issue_certificate(call: Call[IssueCertificate]) -> object:
+        members = call.members
+        issued = directory.x509_service(call.target).issue_certificate(
             members.certificate_data.value(),
             members.subject_public_key_source.value(),
             members.issuer.value(),
             members.stored_certificate_id,
-            caller,
+            call.caller,
         )
         return render_certificate(issued)
 
-    def issue_iaca(target: str, document: Mapping[str, object], caller: Caller) -> object:
-        members = load_model(_ISSUE_IACA, document)
-        service = directory.x509_service(target)
+    def issue_iaca(call: Call[IssueIaca]) -> object:
+        members = call.members
         metadata = members.vical_entry_complementary_metadata
-        issued = service.issue_iaca(
+        issued = directory.x509_service(call.target).issue_iaca(
             members.certificate_data.value(),
             members.iaca_key_desc.value(),
             members.stored_certificate_id,
             None if metadata is None else metadata.value(),
-            caller,
+            call.caller,
         )
         return render_iaca(issued)
 
-    def issue_document_signer(target: str, document: Mapping[str, object], caller: Caller) -> object:
-        members = load_model(_ISSUE_DOCUMENT_SIGNER, document)
-        service = directory.x509_service(target)
-        issued = service.issue_document_signer(
+    def issue_document_signer(call: Call[IssueDocumentSigner]) -> object:
+        members = call.members
+        issued = directory.x509_service(call.target).issue_document_signer(
             members.certificate_data.value(),
             members.source(),
             members.iaca_signer.value(),
             members.stored_certificate_id,
-            caller,
+            call.caller,
         )
         return render_document_signer(issued)
 
-    def route(call: str, answer: PostAnswer) -> Route:
-        path = f"/v1/{{target}}/x509-service-api/{call}"
-        return Route(path, post_endpoint(directory, body_limit, answer), methods=["POST"])
-
     return [
-        route("csrs", create_request),
-        route("certificate", issue_certificate),
-        route("iso/iacas", issue_iaca),
-        route("iso/document-signers", issue_document_signer),
+        Operation(
+            "POST",
+            "/v1/{target}/x509-service-api/csrs",
+            "Create a certification request, signed by the key it is for.",
+            Permission.ISSUE,
+            create_request,
+            JsonBody[GenericRequestMembers | DocumentSignerRequestMembers](CreateRequest),
+        ),
+        Operation(
+            "POST",
+            "/v1/{target}/x509-service-api/certificate",
+            "Issue a certificate, signed by a CA or by its own key.",
+            Permission.ISSUE,
+            issue_certificate,
+            JsonBody[IssueCertificate](IssueCertificate),
+            problems=frozenset({409}),
+            issues=True,
+        ),
+        Operation(
+            "POST",
+            "/v1/{target}/x509-service-api/iso/iacas",
+            "Issue an IACA root certificate (ISO/IEC 18013-5).",
+            Permission.ISSUE,
+            issue_iaca,
+            JsonBody[IssueIaca](IssueIaca),
+            problems=frozenset({409}),
+            issues=True,
+        ),
+        Operation(
+            "POST",
+            "/v1/{target}/x509-service-api/iso/document-signers",
+            "Issue a document signer certificate under an IACA (ISO/IEC 18013-5).",
+            Permission.ISSUE,
+            issue_document_signer,
+            JsonBody[IssueDocumentSigner](IssueDocumentSigner),
+            problems=frozenset({409}),
+            issues=True,
+        ),
     ]

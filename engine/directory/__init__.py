@@ -22,10 +22,12 @@ from engine.directory.descriptors import (
 )
 from engine.directory.directory import Directory
 from engine.directory.kms import Kms
+from engine.directory.roles import ROLES, Permission
 from engine.directory.x509_service import X509Service
 from engine.directory.x509_store import X509Store
 
 __all__ = [
+    "ROLES",
     "CaSigned",
     "Credential",
     "CsrSource",
@@ -40,6 +42,7 @@ __all__ = [
     "KeyRecord",
     "KeySource",
     "Kms",
+    "Permission",
     "SelfSigned",
     "SubjectSource",
     "X509Service",

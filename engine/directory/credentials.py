@@ -2,8 +2,10 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.directory.roles import Permission, permissions_of
 from engine.store import Store
 
 API_KEY_OCTETS = 32
@@ -16,6 +18,11 @@ class Credential:
 
     id: str
     scope: str
+    roles: tuple[str, ...]
+
+    def may(self, permission: Permission) -> bool:
+        """Whether one of its roles has the permission."""
+        return permission in permissions_of(self.roles)
 
     def may_use(self, path: str) -> bool:
         """Whether `path` is the scope or lies below it."""
@@ -27,14 +34,14 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def create_api_key(store: Store, *, credential_id: str, scope: str) -> str:
+def create_api_key(store: Store, *, credential_id: str, scope: str, roles: Sequence[str]) -> str:
     """Make and store a new API key; its secret is returned once and kept nowhere."""
     secret = secrets.token_urlsafe(API_KEY_OCTETS)
-    store.add_credential(credential_id=credential_id, secret_sha256=hash_secret(secret), scope=scope)
+    store.add_credential(credential_id=credential_id, secret_sha256=hash_secret(secret), scope=scope, roles=roles)
     return secret
 
 
 def find_credential(store: Store, secret: str) -> Credential | None:
     """The credential with this secret, or None."""
     row = store.find_credential(hash_secret(secret))
-    return None if row is None else Credential(id=row.credential_id, scope=row.scope)
+    return None if row is None else Credential(id=row.credential_id, scope=row.scope, roles=row.roles)

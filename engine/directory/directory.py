@@ -67,6 +67,9 @@ class Directory:
         """The credential with this secret, or None."""
         return find_credential(self.store, secret)
 
+    def check_host(self, path: str, host: str) -> None:
+        """Raises NotFound if the organization of `path` has host aliases and `host` (a Host header) is none of them."""
+
     def find_kms(self, path: str) -> Kms:
         """The KMS at `path`. NotFound otherwise."""
         return _find(self.kms, path, "KMS")

@@ -4,12 +4,12 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, bindparam, func, insert, or_, select
 
 from engine.errors import AlreadyExists, MalformedRequest, NotFound
 from engine.store.database import Database
 from engine.store.rows import StoredCertificate
-from engine.store.schema import certificates, encode_serial_number, entries, keys, parent_path
+from engine.store.schema import certificates, encode_serial_number, entries, intents, keys, parent_path
 
 ADD_CERTIFICATE = insert(certificates)
 ADD_ENTRIES = insert(entries)
@@ -49,16 +49,32 @@ _FIND_CA_BY_SUBJECT = (
     .order_by(certificates.c.not_before, certificates.c.sha256)
     .distinct()
 )
-# A caller can put a foreign CA certificate for any public key into a store. It says something about this deployment
+
+
+def _is_below(path: Column[str]) -> ColumnElement[bool]:
+    """Whether a path begins with the parameter `below`. Not by LIKE, to which an underscore, which ids have, is any
+    character."""
+    return func.substr(path, 1, func.length(bindparam("below"))) == bindparam("below")
+
+
+# A caller can put a foreign CA certificate for any public key into a store. It says something about an organization
 # only if the key is one of its own.
 _IS_CA_KEY = (
     select(certificates.c.sha256)
+    .join_from(certificates, intents, certificates.c.intent_id == intents.c.intent_id, isouter=True)
     .where(
         _SPKI,
         certificates.c.is_ca,
         or_(
-            certificates.c.intent_id.is_not(None),
-            select(keys.c.path).where(keys.c.spki_sha256 == bindparam("spki_sha256")).exists(),
+            _is_below(intents.c.target),
+            # Recorded before targets were: whose it is cannot be told, so it counts for everybody.
+            and_(certificates.c.intent_id.is_not(None), intents.c.target.is_(None)),
+            select(keys.c.path)
+            .where(
+                keys.c.spki_sha256 == bindparam("spki_sha256"),
+                _is_below(keys.c.path),
+            )
+            .exists(),
         ),
     )
     .limit(1)
@@ -161,10 +177,10 @@ class Certificates:
         found = self._database.read(_FIND_CA_BY_SUBJECT, {"store_paths": list(store_paths), "subject": subject})
         return tuple(row.der for row in found)
 
-    def is_ca_key(self, spki_sha256: str) -> bool:
-        """Whether a certificate authority of this deployment uses the key: a CA certificate for it was issued here, or
-        was stored here and the key is on one of our tokens. Raises StoreError."""
-        return bool(self._database.read(_IS_CA_KEY, {"spki_sha256": spki_sha256}))
+    def is_ca_key(self, spki_sha256: str, organization: str) -> bool:
+        """Whether a certificate authority of the organization uses the key: a CA certificate for it was issued for the
+        organization, or was stored here and the key is one of the organization's. Raises StoreError."""
+        return bool(self._database.read(_IS_CA_KEY, {"spki_sha256": spki_sha256, "below": f"{organization}."}))
 
 
 def explain_taken(connection: Connection, paths: Collection[str]) -> AlreadyExists | None:

@@ -81,13 +81,15 @@ class Ledger:
         tbs_sha256: str,
         signing_key: str,
         caller: str,
+        target: str,
         request_id: str,
         request_digest: str,
         entries: Sequence[NewEntry],
     ) -> None:
         """Before the token is asked: what is about to be signed, and the places it will take.
 
-        `kind` is `certificate` (with issuer, serial number and tbs) or `request`. Raises AlreadyExists when an entry
+        `kind` is `certificate` (with issuer, serial number and tbs), `request` or `proof`; `target` is the path that
+        the request was sent to. Raises AlreadyExists when an entry
         is taken or reserved; StoreError, also when the issuer has used the serial number before.
         """
         recorded_at = self._now()
@@ -101,6 +103,7 @@ class Ledger:
             "tbs_sha256": tbs_sha256,
             "signing_key": signing_key,
             "caller": caller,
+            "target": target,
             "request_id": request_id,
             "request_digest": request_digest,
             "state": INTENDED,

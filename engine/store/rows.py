@@ -50,6 +50,7 @@ class CredentialRow:
 
     credential_id: str
     scope: str
+    roles: tuple[str, ...]
     created_at: datetime
 
 

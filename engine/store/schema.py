@@ -8,19 +8,21 @@ An intent is written before a token signs and closed after it. Its states:
 
 Intents are never deleted, so a serial number that was once intended for an issuer is never used again (RFC 5280
 section 4.1.2.2). An entry with an intent and no certificate is a reservation. Only types and constraints that
-SQLite and PostgreSQL both have are used.
+SQLite and PostgreSQL both have are used. What is here is what `migrations` leads to; a test compares the two.
 """
 
 from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -86,14 +88,27 @@ intents = Table(
     Column("reason", Text),
     Column("recorded_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),
+    # The path that the request was sent to; None for what was recorded before this column was.
+    Column("target", Text),
+    # The connection that wrote the intent: while it lives, so may the request. None as above.
+    Column("writer", BigInteger),
+    # An Idempotency-Key of one credential; both None again when nothing came of the intent, so that it can be used
+    # once more.
+    Column("idempotency_scope", Text),
+    Column("idempotency_key", Text),
+    # SHA-256 of method, target and body, lower-case hex: the key stands for this request and no other.
+    Column("idempotency_digest", String(64)),
+    # The answer's JSON, to be given again.
+    Column("answer", Text),
     UniqueConstraint("issuer", "serial_number"),
-    CheckConstraint("kind IN ('certificate', 'request')", name="kind"),
+    UniqueConstraint("idempotency_scope", "idempotency_key"),
+    CheckConstraint("kind IN ('certificate', 'request', 'proof')", name="kind"),
     CheckConstraint("state IN ('intended', 'signed', 'failed', 'outcome-unknown')", name="state"),
     CheckConstraint("(state = 'intended') = (closed_at IS NULL)", name="closed"),
     CheckConstraint("(state = 'failed') = (reason IS NOT NULL)", name="reason"),
     CheckConstraint(
         "(kind = 'certificate' AND issuer IS NOT NULL AND serial_number IS NOT NULL AND tbs IS NOT NULL)"
-        " OR (kind = 'request' AND issuer IS NULL AND serial_number IS NULL)",
+        " OR (kind <> 'certificate' AND issuer IS NULL AND serial_number IS NULL)",
         name="certificate",
     ),
     CheckConstraint("length(serial_number) = 40", name="serial_number"),
@@ -167,8 +182,64 @@ credentials = Table(
     Column("credential_id", String(256), primary_key=True),
     Column("secret_sha256", String(64), nullable=False, unique=True),
     Column("scope", Text, nullable=False),
+    # Names of roles, a JSON list.
+    Column("roles", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
     CheckConstraint("length(secret_sha256) = 64", name="secret_sha256"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", String(36), primary_key=True),
+    # Lower case.
+    Column("email", Text, nullable=False, unique=True),
+    # argon2id in PHC string format, salt and parameters included.
+    Column("password_hash", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("disabled_at", UtcDateTime),
+    # Wrong passwords in a row, and until when no password is tried.
+    Column("failures", Integer, nullable=False),
+    Column("locked_until", UtcDateTime),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", String(36), primary_key=True),
+    Column("token_sha256", String(64), nullable=False, unique=True),
+    Column("account_id", String(36), ForeignKey("accounts.account_id"), nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    CheckConstraint("length(token_sha256) = 64", name="token_sha256"),
+)
+
+# Tenants and services made over the API. What the configuration file declares is not here.
+resources = Table(
+    "resources",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("parent_path", Text, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("name", Text),
+    Column("settings", JSON, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("type IN ('tenant', 'kms', 'x509-service', 'x509-store')", name="type"),
+    Index(None, "parent_path", "path"),
+)
+
+# What is attached to an X.509 service that was made over the API.
+dependencies = Table(
+    "dependencies",
+    metadata,
+    Column("service_path", Text, ForeignKey("resources.path"), primary_key=True),
+    Column("dependency_path", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "dependency_path"),
 )
 
 

@@ -116,7 +116,9 @@ def _ca_body(key_id: str, common_name: str) -> dict[str, Any]:
 def narrow_key(running: Running) -> str:
     """An API key for one service of another tenant only."""
     scope = "test.tenant2"
-    return create_api_key(running.engine.store, credential_id=f"narrow-{running.signatures}", scope=scope)
+    return create_api_key(
+        running.engine.store, credential_id=f"narrow-{running.signatures}", scope=scope, roles=["administrator"]
+    )
 
 
 @pytest.fixture

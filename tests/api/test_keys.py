@@ -141,10 +141,10 @@ def test_a_key_that_is_not_there_is_404(running: Running, path: str) -> None:
 
 def test_a_credential_reads_and_adopts_in_its_scope_only(running: Running, narrow_key: str) -> None:
     narrow = {"authorization": f"Bearer {narrow_key}"}
-    assert running.client.get(keys_call(LEAF), headers=narrow).status_code == 403
+    assert running.client.get(keys_call(LEAF), headers=narrow).status_code == 404
     assert running.client.get(keys_call(LEAF), headers={"authorization": ""}).status_code == 401
     response = running.client.post(f"{keys_call(LEAF)}/adopt", json={"label": "any"}, headers=narrow)
-    assert response.status_code == 403
+    assert response.status_code == 404
 
 
 def test_a_token_that_fails_meanwhile_is_503_and_the_record_stays(running: Running) -> None:

@@ -14,7 +14,7 @@ from engine.x509.request import load_request
 from tests.api.bodies import certification_request
 from tests.api.conftest import Running
 
-CALLER = Caller("test", "test", "")
+CALLER = Caller("test", "test.tenant1.x509-service-1", "test", "")
 KMS = "test.tenant1.kms1"
 
 

@@ -219,7 +219,7 @@ ROWS: dict[str, Row] = {
     ),
     "a request for the key of the CA": (
         "certificate", certificate_body, "subjectPublicKeySource", key_source(hosted("iaca-secp256r1")), 400,
-        "key of a certificate authority of this deployment",
+        "key of a certificate authority of this organization",
     ),
     # §4 certificates: the issuer
     "another kind of issuer": (
@@ -407,7 +407,7 @@ def test_a_wrong_credential_is_401_and_nothing_is_signed(running: Running, heade
     assert running.signatures == signatures
 
 
-def test_a_credential_for_another_tenant_is_403_and_nothing_is_signed(running: Running, narrow_key: str) -> None:
+def test_a_credential_for_another_tenant_is_404_and_nothing_is_signed(running: Running, narrow_key: str) -> None:
     signatures = running.signatures
     for method, path in [
         ("POST", "/v1/test.tenant1.x509-service-1/x509-service-api/csrs"),
@@ -417,7 +417,7 @@ def test_a_credential_for_another_tenant_is_403_and_nothing_is_signed(running: R
         response = running.client.request(
             method, path, json=csr_body(), headers={"authorization": f"Bearer {narrow_key}"}
         )
-        assert (response.status_code, response.json()["id"]) == (403, "NotAuthorized")
+        assert (response.status_code, response.json()["id"]) == (404, "NotFound")
     assert running.signatures == signatures
 
 

@@ -64,7 +64,7 @@ class CountingLedger:
     def record_failure(self, **told: object) -> None:
         raise AssertionError(f"the bench met a failure: {told}")
 
-    def is_ca_key(self, _spki_sha256: str) -> bool:
+    def is_ca_key(self, _spki_sha256: str, _organization: str) -> bool:
         return False
 
 
@@ -94,7 +94,7 @@ def request_pem(number: int) -> str:
 def engine_side(signer: TokenSigner, ledger: CountingLedger) -> Callable[[], None]:
     """One call issues one certificate under a CA that was made for it."""
     corridor = Corridor(ledger=ledger, now=utc_now, random_bytes=secrets.token_bytes)
-    caller = Caller("bench", "bench", "")
+    caller = Caller("bench", "test.tenant1.x509-service-1", "bench", "")
     authority = GenericOrder(
         subject_name=SubjectName(common_name="Bench CA", country="US"),
         key_usage=("keyCertSign", "cRLSign"),

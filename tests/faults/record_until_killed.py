@@ -45,6 +45,7 @@ def issue(store: Store, turn: int) -> None:
         tbs_sha256=hashlib.sha256(tbs).hexdigest(),
         signing_key="test.tenant1.kms1.ca",
         caller="credential-1",
+        target="test.tenant1.x509-service-1",
         request_id="request-1",
         request_digest="d" * 64,
         entries=() if is_request else (Place(f"test.tenant1.store.{intent_id}"),),

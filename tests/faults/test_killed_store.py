@@ -131,6 +131,7 @@ def test_a_serial_number_of_a_killed_process_is_refused_after_reopening(url, int
                     tbs_sha256="0" * 64,
                     signing_key="test.tenant1.kms1.ca",
                     caller="credential-1",
+                    target="test.tenant1.x509-service-1",
                     request_id="request-1",
                     request_digest="d" * 64,
                     entries=(),

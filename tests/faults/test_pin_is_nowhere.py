@@ -133,7 +133,7 @@ def call_everything(run: Run, base_url: str, jwk: dict[str, str]) -> None:
         ask(run, http, "POST", f"{SERVICE}/certificate", 400, json=private_where_public_is_enough)
         ask(run, http, "POST", f"{SERVICE}/csrs", 400, content=f'{{"jwk": "{jwk["d"]}"')
         ask(run, http, "GET", "/v1/test.tenant1.x509-store-1/x509-store-api/certificates", 200)
-        ask(run, http, "GET", f"/v1/{api_key}/x509-store-api/certificates", 403)
+        ask(run, http, "GET", f"/v1/{api_key}/x509-store-api/certificates", 404)
         ask(run, http, "GET", "/health/ready", 200)
         for wrong in ("", f"Bearer {api_key}x", f"Basic {api_key}", api_key):
             ask(run, http, "POST", f"{SERVICE}/csrs", 401, json=csr_body(), headers={"Authorization": wrong})

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from engine.api import build_application
+from engine.directory import Permission
 from engine.errors import EngineError, NotFound, StoreError, TokenBusy, TokenUnavailable
 from tests.in_process import InProcessClient
 
@@ -28,6 +29,9 @@ class KnownCredential:
     def may_use(self, path: str) -> bool:
         return path.startswith("test.")
 
+    def may(self, permission: Permission) -> bool:
+        return True
+
 
 @dataclass
 class SmallDirectory:
@@ -39,6 +43,9 @@ class SmallDirectory:
 
     def find_credential(self, secret: str) -> KnownCredential | None:
         return KnownCredential() if secret == "right" else None
+
+    def check_host(self, path: str, host: str) -> None:
+        pass
 
     def x509_service(self, path: str) -> NoReturn:
         self.looked_up.append(path)
@@ -174,14 +181,14 @@ def test_the_scheme_is_case_insensitive(client: InProcessClient, scheme: str) ->
     assert client.post(CALL, json=BODY, headers={"authorization": f"{scheme} right"}).status_code == 404
 
 
-def test_a_path_outside_the_scope_is_403_and_nothing_is_looked_up_there(
+def test_a_path_outside_the_scope_is_404_and_nothing_is_looked_up_there(
     client: InProcessClient, directory: SmallDirectory
 ) -> None:
     for path in (CALL, "/v1/test.tenant1.store/x509-store-api/certificates"):
         other = path.replace("/v1/test.", "/v1/other.")
         response = client.post(other, json=BODY) if path == CALL else client.get(other)
-        assert response.status_code == 403
-        assert response.json()["id"] == "NotAuthorized"
+        assert response.status_code == 404
+        assert response.json()["id"] == "NotFound"
     assert directory.looked_up == []
 
 

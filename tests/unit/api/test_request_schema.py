@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from engine.api.faults import load_model
 from engine.api.fields import KEY_USAGES, capitalized
-from engine.api.schema import CreateRequest, IssueCertificate, IssueDocumentSigner, IssueIaca
+from engine.api.schema.x509_service import CreateRequest, IssueCertificate, IssueDocumentSigner, IssueIaca
 from engine.directory import CaSigned, CsrSource, HostedKey, IacaData, IacaPem, JwkKey, KeySource, SelfSigned
 from engine.errors import MalformedRequest
 from engine.profiles.orders import (

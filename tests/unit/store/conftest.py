@@ -60,6 +60,7 @@ def intent() -> Callable[..., dict[str, Any]]:
             "tbs_sha256": hashlib.sha256(tbs).hexdigest(),
             "signing_key": "test.tenant1.kms1.ca",
             "caller": "credential-1",
+            "target": "test.tenant1.x509-service-1",
             "request_id": "request-1",
             "request_digest": "d" * 64,
             "entries": (),

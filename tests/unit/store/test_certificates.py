@@ -101,14 +101,15 @@ def test_the_key_of_an_issued_ca_certificate_is_a_ca_key(store, intent, certific
         store.record_intent(**facts)
     store.record_certificate(**certificate_of(leaf))
     store.record_certificate(**certificate_of(ca, is_ca=True))
-    assert store.is_ca_key(certificate_of(ca)["spki_sha256"])
-    assert not store.is_ca_key(certificate_of(leaf)["spki_sha256"])
+    assert store.is_ca_key(certificate_of(ca)["spki_sha256"], "test")
+    assert not store.is_ca_key(certificate_of(leaf)["spki_sha256"], "test")
+    assert not store.is_ca_key(certificate_of(ca)["spki_sha256"], "tes")
 
 
 def test_a_foreign_ca_certificate_makes_only_our_own_key_a_ca_key(store, foreign):
     facts = foreign(is_ca=True)
     store.add_entry(path="a.b.s.root", **facts)
-    assert not store.is_ca_key(facts["spki_sha256"])
+    assert not store.is_ca_key(facts["spki_sha256"], "a")
     store.add_key(
         path="a.b.k.root",
         token="trial",
@@ -121,4 +122,5 @@ def test_a_foreign_ca_certificate_makes_only_our_own_key_a_ca_key(store, foreign
         custody={},
         checked_at=datetime(2026, 3, 1, tzinfo=UTC),
     )
-    assert store.is_ca_key(facts["spki_sha256"])
+    assert store.is_ca_key(facts["spki_sha256"], "a")
+    assert not store.is_ca_key(facts["spki_sha256"], "b")

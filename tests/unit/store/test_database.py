@@ -126,7 +126,7 @@ def test_a_query_with_text_that_is_not_unicode_is_a_store_error(store):
 
 def test_statement_parameters_do_not_reach_the_error_that_is_logged(store, caplog):
     with pytest.raises(StoreError) as refusal:
-        store.add_credential(credential_id="c1", secret_sha256="short", scope="scope-to-be-hidden")
+        store.add_credential(credential_id="c1", secret_sha256="short", scope="scope-to-be-hidden", roles=[])
     assert refusal.value.__cause__ is not None
     assert "scope-to-be-hidden" not in repr(refusal.value.__cause__) + str(refusal.value.__cause__)
     assert os.linesep not in refusal.value.message

@@ -74,27 +74,27 @@ def test_no_key_at_a_path_is_said_so(store):
 
 
 def test_a_credential_is_found_by_the_digest_of_its_secret(store):
-    store.add_credential(credential_id="c1", secret_sha256="1" * 64, scope="a.b")
+    store.add_credential(credential_id="c1", secret_sha256="1" * 64, scope="a.b", roles=["issuer"])
     found = store.find_credential("1" * 64)
     assert (found.credential_id, found.scope) == ("c1", "a.b")
     assert store.find_credential("2" * 64) is None
 
 
 def test_a_taken_credential_id_is_refused(store):
-    store.add_credential(credential_id="c1", secret_sha256="1" * 64, scope="a.b")
+    store.add_credential(credential_id="c1", secret_sha256="1" * 64, scope="a.b", roles=["issuer"])
     with pytest.raises(AlreadyExists) as refusal:
-        store.add_credential(credential_id="c1", secret_sha256="2" * 64, scope="a.b")
+        store.add_credential(credential_id="c1", secret_sha256="2" * 64, scope="a.b", roles=["issuer"])
     assert refusal.value.target == "c1"
 
 
 def test_one_secret_never_stands_for_two_credentials(store):
-    store.add_credential(credential_id="c1", secret_sha256="1" * 64, scope="a.b")
+    store.add_credential(credential_id="c1", secret_sha256="1" * 64, scope="a.b", roles=["issuer"])
     with pytest.raises(StoreError):
-        store.add_credential(credential_id="c2", secret_sha256="1" * 64, scope="c.d")
+        store.add_credential(credential_id="c2", secret_sha256="1" * 64, scope="c.d", roles=["issuer"])
     assert store.find_credential("1" * 64).credential_id == "c1"
 
 
 def test_a_secret_that_is_no_digest_is_refused(store):
     with pytest.raises(StoreError) as refusal:
-        store.add_credential(credential_id="c1", secret_sha256="the secret itself", scope="a.b")
+        store.add_credential(credential_id="c1", secret_sha256="the secret itself", scope="a.b", roles=["issuer"])
     assert "the secret itself" not in f"{refusal.value} {refusal.value.__cause__}"

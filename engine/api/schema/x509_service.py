@@ -1,15 +1,11 @@
-"""The JSON of every request, and what it becomes. The only place, with `render`, where camelCase is found.
-
-A member that is not described is refused; a member that may be absent may also be null, as some clients send it.
-Each model's method gives the plain value the rooms below understand; nothing but the shape is decided here.
-"""
+"""The calls of an X.509 service."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
-from engine.api.fields import Flag, Hex, Id, Instant, KeyUsageName, ObjectIdentifier, Path, Strings, WholeNumber
+from engine.api.fields import Flag, Id, Instant, KeyUsageName, ObjectIdentifier, Path, Strings, WholeNumber
+from engine.api.schema.model import Model
 from engine.directory import (
     CaSigned,
     CsrSource,
@@ -32,14 +28,6 @@ from engine.profiles.orders import (
     IssuerAlternativeNameOrder,
     SubjectName,
 )
-
-
-class Model(BaseModel):
-    """Frozen, strict about members, and silent about values: a key may be among them."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=False, hide_input_in_errors=True
-    )
 
 
 class HostedKeyMembers(Model):
@@ -308,17 +296,6 @@ class DocumentSignerDataMembers(DocumentSignerSubjectMembers):
 
     def value(self) -> DocumentSignerOrder:
         return DocumentSignerOrder(**dict(self))
-
-
-class AdoptKey(Model):
-    """Bind a key that is on a token already, by CKA_LABEL, CKA_ID or both."""
-
-    label: str | None = None
-    id: Hex | None = None
-
-    def token_id(self) -> bytes | None:
-        """CKA_ID."""
-        return None if self.id is None else bytes.fromhex(self.id)
 
 
 class IssueDocumentSigner(Model):
