@@ -10,7 +10,9 @@ EngineError
 │   ├── CredentialRequired      no credential, or one that is not known
 │   ├── NotAuthorized           a known credential or service without the right to do this
 │   ├── NotFound                nothing at that path
-│   └── AlreadyExists           something is at that path already
+│   ├── AlreadyExists           something is at that path already
+│   ├── IdempotencyConflict     the Idempotency-Key was sent with another request before
+│   └── RequestUnderWay         the request with that Idempotency-Key is not finished yet
 ├── TokenError                  the PKCS#11 token did not do what it was asked
 │   ├── TokenUnavailable        token, module or session not reachable now; trying later may help
 │   ├── TokenBusy               no session came free before the deadline
@@ -19,7 +21,9 @@ EngineError
 │   ├── TokenKeyAmbiguous       several keys where exactly one is required, or a key other than the pinned one
 │   └── SigningFailed           the token answered a signing request with an error
 ├── IssuanceDefect              what came out is not what was meant; nothing was released
+├── EngineBusy                  more waits already than the engine takes on; trying later may help
 └── StoreError                  the database did not do what it was asked; nothing was released
+    └── StoreUnavailable        not reachable, read-only, full or locked now; trying later may help
 
 A message is one sentence that says what was expected and what came. It never holds a secret or a vendor's text.
 """
@@ -80,6 +84,14 @@ class AlreadyExists(RequestError):
         self.target = target
 
 
+class IdempotencyConflict(RequestError):
+    """The Idempotency-Key was sent with another request before, so this one cannot be its repeat."""
+
+
+class RequestUnderWay(RequestError):
+    """The request that was sent with this Idempotency-Key first is not finished; a repeat will find its answer."""
+
+
 class TokenError(EngineError):
     """The PKCS#11 token did not do what it was asked."""
 
@@ -112,5 +124,13 @@ class IssuanceDefect(EngineError):
     """What came out is not what was meant; nothing was released."""
 
 
+class EngineBusy(EngineError):
+    """More waits already than the engine takes on; the same call may work later."""
+
+
 class StoreError(EngineError):
     """The database did not do what it was asked; nothing was released."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is not reachable, read-only, full or locked now; the same call may work later."""

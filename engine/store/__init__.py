@@ -5,7 +5,41 @@ what it wrote survives a crash, and not before. Nothing but the classes of `engi
 """
 
 from engine.store.keys import read_keys
-from engine.store.rows import CredentialRow, DanglingIntent, KeyRow, NewEntry, StoredCertificate
+from engine.store.rows import (
+    AccountRow,
+    AttemptRow,
+    CaCertificate,
+    CertificateFacts,
+    CredentialRow,
+    DanglingIntent,
+    KeptAnswer,
+    KeyInUse,
+    KeyMaking,
+    KeyRow,
+    NewEntry,
+    Obstacles,
+    RemovedKey,
+    ResourceRow,
+    StoredCertificate,
+)
 from engine.store.store import Store
 
-__all__ = ["CredentialRow", "DanglingIntent", "KeyRow", "NewEntry", "Store", "StoredCertificate", "read_keys"]
+__all__ = [
+    "AccountRow",
+    "AttemptRow",
+    "CaCertificate",
+    "CertificateFacts",
+    "CredentialRow",
+    "DanglingIntent",
+    "KeptAnswer",
+    "KeyInUse",
+    "KeyMaking",
+    "KeyRow",
+    "NewEntry",
+    "Obstacles",
+    "RemovedKey",
+    "ResourceRow",
+    "Store",
+    "StoredCertificate",
+    "read_keys",
+]

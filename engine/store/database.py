@@ -1,65 +1,81 @@
-"""The database file: opened by one process at a time, written through one connection, read through several.
+"""An open database, SQLite or PostgreSQL: written through one connection, read through several.
 
-SQLite in WAL mode with synchronous=FULL: a COMMIT returns when it is on the disk, and readers see what was committed
-without waiting for the writer. A lock file beside the database keeps a second engine out, because each would take
-its own view of which intents are left over from a crash.
+What is above this file is the same for both. `sqlite` and `postgresql` know how to connect, which settings keep what
+was committed, and how to tell whether a writer lives. Several processes may have the same database open.
 """
 
-import fcntl
-import os
-import time
+import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol, Self
 
-from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine, event, inspect, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, Engine, Executable, Row, Table, inspect
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from engine.errors import ConfigError, StoreError
-from engine.store.schema import metadata
+from engine.errors import StoreError
+from engine.store.address import Address, Secret, load_address
+from engine.store.faults import store_error
+from engine.store.migrations import migrate
+from engine.store.postgresql import PostgresqlBackend, postgresql_read_engine
+from engine.store.sqlite import SqliteBackend, sqlite_read_engine
 from engine.store.writer import Answer, Explain, GroupWriter, Work
 
-_BUSY_MILLISECONDS = 5000
-_READERS = 16
-_LOCK_SECONDS = 2.0
-"""A process that was just killed holds its locks until the kernel has taken it down."""
+_log = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """One of the two kinds of database."""
+
+    name: str
+    """What messages call it; holds no secret."""
+
+    def write_engine(self) -> Engine:
+        """One connection, which has its number as a writer in its `info`."""
+
+    def read_engine(self) -> Engine:
+        """Connections that cannot write."""
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """A transaction that may change the tables, and that only one process has at a time."""
+
+    def is_dead(self, connection: Connection, writer: int) -> bool:
+        """Whether the writer of this number has ended. `connection` is in a transaction of a living one."""
+
+    def close(self) -> None:
+        """Let go of what stands for the writer."""
 
 
 class Database:
     """An open database: `read` and `write` from any thread until `close`."""
 
-    def __init__(self, lock_file: int, write_engine: Engine, read_engine: Engine) -> None:
-        self._lock_file = lock_file
+    def __init__(self, backend: Backend, write_engine: Engine, read_engine: Engine) -> None:
+        self._backend = backend
         self._write_engine = write_engine
         self._read_engine = read_engine
         self._writer = GroupWriter(write_engine)
         self._closed = False
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Take the lock, open the file (made if absent, mode 0600) and create the tables that are not there.
+    def open(cls, url: str, password: Secret | None = None) -> Self:
+        """Connect, and bring the tables up to date; a SQLite file is made if there is none, mode 0600.
 
-        Raises ConfigError for a URL, folder or file the engine cannot use, or one that another engine uses;
-        StoreError when the database itself fails.
+        Raises ConfigError for a URL, folder or file the engine cannot use, or tables it does not know; StoreUnavailable
+        for a database that is away; StoreError when it fails in another way.
         """
-        path = _load_path(url)
-        address = URL.create("sqlite+pysqlite", database=str(path))
-        lock_file = _lock(path)
+        address = load_address(url, has_password=password is not None)
         with ExitStack() as undo:
-            undo.callback(os.close, lock_file)
-            _create_file(path)
-            write_engine = _write_engine(address)
-            undo.callback(write_engine.dispose)
             try:
-                with write_engine.begin() as connection:
-                    metadata.create_all(connection)
-                    _check_schema(connection, path)
+                backend: Backend = _backend(address, password)
+                undo.callback(backend.close)
+                read_engine = backend.read_engine()
+                undo.callback(read_engine.dispose)
+                migrate(read_engine, backend.migrating, backend.name)
+                write_engine = backend.write_engine()
+                undo.callback(write_engine.dispose)
+                write_engine.connect().close()
             except SQLAlchemyError as error:
-                raise StoreError(f"The database {path} cannot be opened.") from error
-            database = cls(lock_file, write_engine, _read_engine(address))
+                raise _opening_error(error, address) from error
+            database = cls(backend, write_engine, read_engine)
             undo.pop_all()
             return database
 
@@ -68,138 +84,69 @@ class Database:
         if self._closed:
             raise StoreError("The store is closed.")
         try:
-            with self._read_engine.connect() as connection:
-                return connection.execute(statement, parameters).all()
-        except (SQLAlchemyError, ValueError, OverflowError) as error:
+            try:
+                return self._fetch(statement, parameters)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # The connection had been lost before; whether the database is there shows with a new one.
+                return self._fetch(statement, parameters)
+        except SQLAlchemyError as error:
+            raise store_error(error, "The database did not answer a query.") from error
+        except (ValueError, OverflowError) as error:
             raise StoreError("The database did not answer a query.") from error
+
+    def _fetch(self, statement: Executable, parameters: Mapping[str, object] | None) -> Sequence[Row[Any]]:
+        with self._read_engine.connect() as connection:
+            return connection.execute(statement, parameters).all()
 
     def write(self, work: Work[Answer], explain: Explain | None = None) -> Answer:
         """Do the work in the next group commit and return its answer once it is durable. See `GroupWriter.write`."""
         return self._writer.write(work, explain) if explain else self._writer.write(work)
 
+    def is_dead(self, connection: Connection, writer: int) -> bool:
+        """For work: whether the writer of this number has ended, here or in another process."""
+        return self._backend.is_dead(connection, writer)
+
     def close(self) -> None:
-        """Commit what is waiting, close the file and let go of the lock. A second call does nothing."""
+        """Commit what is waiting and disconnect. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
         self._writer.close()
         self._read_engine.dispose()
         self._write_engine.dispose()
-        os.close(self._lock_file)
+        self._backend.close()
 
 
-def read_beside(url: str, statement: Executable) -> Sequence[Row[Any]]:
-    """All rows of one SELECT from a database that an engine may be using: takes no lock and makes nothing.
+def read_beside(url: str, password: Secret | None, table: Table, statement: Executable) -> Sequence[Row[Any]]:
+    """All rows of one SELECT from a database that engines may be using: makes nothing and changes nothing.
 
-    No rows if there is no such file. Raises ConfigError, StoreError.
+    No rows if there is no such file or `table`. Raises ConfigError, StoreError.
     """
-    path = _load_path(url)
-    if not path.exists():
+    address = load_address(url, has_password=password is not None)
+    if address.path is None:
+        engine = postgresql_read_engine(address, password)
+    elif address.path.exists():
+        engine = sqlite_read_engine(address.url)
+    else:
         return ()
-    engine = _read_engine(URL.create("sqlite+pysqlite", database=str(path)))
     try:
         with engine.connect() as connection:
-            return connection.execute(statement).all()
+            return connection.execute(statement).all() if inspect(connection).has_table(table.name) else ()
     except SQLAlchemyError as error:
-        raise StoreError(f"The database {path} did not answer a query.") from error
+        raise _opening_error(error, address) from error
     finally:
         engine.dispose()
 
 
-def _load_path(url: str) -> Path:
-    """The file that the URL names. Messages never repeat the URL: it could hold a password."""
-    try:
-        address = make_url(url)
-    except ArgumentError as error:
-        raise ConfigError("store.url: expected sqlite:////absolute/path, found no database URL.") from error
-    if address.drivername != "sqlite":
-        raise ConfigError(f"store.url: expected sqlite:////absolute/path, found a {address.drivername} URL.")
-    if address.query or address.host or not address.database or not address.database.startswith("/"):
-        raise ConfigError("store.url: expected sqlite:////absolute/path, with nothing before or after the path.")
-    return Path(address.database)
+def _backend(address: Address, password: Secret | None) -> Backend:
+    if address.path is None:
+        return PostgresqlBackend(address, password)
+    return SqliteBackend(address, address.path)
 
 
-def _lock(path: Path) -> int:
-    """Take the lock file beside the database; the lock ends with the process. Returns its file descriptor."""
-    lock_path = f"{path}.lock"
-    try:
-        lock_file = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"The lock file {lock_path} cannot be opened: {error.strerror}.") from error
-    deadline = time.monotonic() + _LOCK_SECONDS
-    try:
-        while not _try_lock(lock_file, last=time.monotonic() > deadline):
-            time.sleep(0.05)
-    except OSError as error:
-        os.close(lock_file)
-        if isinstance(error, BlockingIOError):
-            raise ConfigError(f"Another engine uses the database {path}: it holds {lock_path}.") from error
-        raise ConfigError(f"The lock file {lock_path} cannot be locked: {error.strerror}.") from error
-    return lock_file
-
-
-def _try_lock(lock_file: int, *, last: bool) -> bool:
-    try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if last:
-            raise
-        return False
-    return True
-
-
-def _create_file(path: Path) -> None:
-    """SQLite would create it with the umask's mode; its own side files take the mode of this one."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise ConfigError(f"The database {path} cannot be opened: {error.strerror}.") from error
-
-
-def _check_schema(connection: Connection, path: Path) -> None:
-    """A file written by an engine with other tables would fail later, row by row; refuse it now."""
-    inspector = inspect(connection)
-    for table in metadata.sorted_tables:
-        found = {column["name"] for column in inspector.get_columns(table.name)}
-        if found != set(table.columns.keys()):
-            raise ConfigError(f"The database {path} was made by another version of the engine: see {table.name}.")
-
-
-def _write_engine(address: URL) -> Engine:
-    """One connection, whose transactions take the write lock at their beginning."""
-    engine = create_engine(
-        address, pool_size=1, max_overflow=0, hide_parameters=True, connect_args={"isolation_level": None}
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            _set(connection, pragma)
-        _set(connection, f"busy_timeout={_BUSY_MILLISECONDS}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # The driver would begin a transaction only before its first INSERT, and not before a SAVEPOINT.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _read_engine(address: URL) -> Engine:
-    """Connections that cannot write and hold no transaction open between statements."""
-    engine = create_engine(
-        address, pool_size=_READERS, max_overflow=_READERS, hide_parameters=True, isolation_level="AUTOCOMMIT"
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-        _set(connection, f"busy_timeout={_BUSY_MILLISECONDS}")
-        _set(connection, "query_only=ON")
-
-    return engine
-
-
-def _set(connection: DBAPIConnection, pragma: str) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _opening_error(error: SQLAlchemyError, address: Address) -> StoreError:
+    """Why is for the operator, who reads the log; libpq's sentences hold no password."""
+    _log.error("%s: %s", address.name, error.orig if isinstance(error, DBAPIError) else error)
+    return store_error(error, f"The database {address.name} cannot be opened.")

@@ -4,15 +4,16 @@ Each method returns when its record survives a crash. An intent leaves the state
 transaction as what follows from it: a certificate and its entries appear together, or not at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, literal_column, or_, select, update
 
-from engine.errors import AlreadyExists, StoreError
+from engine.errors import AlreadyExists, RequestUnderWay, StoreError
 from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, explain_taken
 from engine.store.database import Database
-from engine.store.rows import DanglingIntent, NewEntry
+from engine.store.resources import check_places
+from engine.store.rows import DanglingIntent, KeptAnswer, NewEntry, Repeat
 from engine.store.schema import (
     FAILED,
     INTENDED,
@@ -23,26 +24,37 @@ from engine.store.schema import (
     intents,
     parent_path,
 )
+from engine.store.writer import writer_of
 
 _ADD_INTENT = insert(intents)
 _SERIAL_TAKEN = select(intents.c.intent_id).where(
     intents.c.issuer == bindparam("issuer"), intents.c.serial_number == bindparam("serial_number")
 )
+_KEPT_ANSWER = select(intents.c.intent_id, intents.c.idempotency_digest, intents.c.answer).where(
+    intents.c.idempotency_scope == bindparam("scope"), intents.c.idempotency_key == bindparam("key")
+)
+# With which an intent closes that nothing came of: the key may be used again.
+_KEY_RELEASED = {"idempotency_scope": None, "idempotency_key": None}
 # Names of their own, since an UPDATE claims its columns' names for the new values.
 _OPEN = (intents.c.intent_id == bindparam("of_intent"), intents.c.state == INTENDED)
+# A literal, since the index of the open ones is of no use to a statement whose state is a parameter.
+_IS_OPEN = intents.c.state == literal_column(f"'{INTENDED}'")
 _CLOSE_CERTIFICATE = update(intents).where(
     *_OPEN,
     intents.c.kind == "certificate",
     intents.c.issuer == bindparam("of_issuer"),
     intents.c.serial_number == bindparam("of_serial_number"),
 )
-_CLOSE_REQUEST = update(intents).where(*_OPEN, intents.c.kind == "request")
+CLOSE_SIGNED = update(intents).where(*_OPEN, intents.c.kind != "certificate")
 _CLOSE_FAILED = update(intents).where(*_OPEN)
 _FILL = update(entries).where(entries.c.intent_id == bindparam("of_intent"))
 _RESERVED = entries.c.certificate_sha256.is_(None)
 _RELEASE = delete(entries).where(entries.c.intent_id == bindparam("of_intent"), _RESERVED)
-_DANGLING = (
-    select(
+_WRITERS = select(intents.c.writer).where(_IS_OPEN).distinct()
+_CLOSE_DANGLING = (
+    update(intents)
+    .where(_IS_OPEN, or_(intents.c.writer.is_(None), intents.c.writer.in_(bindparam("dead", expanding=True))))
+    .returning(
         intents.c.intent_id,
         intents.c.kind,
         intents.c.profile,
@@ -54,13 +66,7 @@ _DANGLING = (
         intents.c.request_id,
         intents.c.recorded_at,
     )
-    .where(intents.c.state == INTENDED)
-    .order_by(intents.c.recorded_at, intents.c.intent_id)
 )
-_RELEASE_DANGLING = delete(entries).where(
-    entries.c.intent_id.in_(select(intents.c.intent_id).where(intents.c.state == INTENDED)), _RESERVED
-)
-_CLOSE_DANGLING = update(intents).where(intents.c.state == INTENDED)
 
 
 class Ledger:
@@ -68,6 +74,7 @@ class Ledger:
 
     _database: Database
     _now: Callable[[], datetime]
+    _declared: Mapping[str, str] | None
 
     def record_intent(
         self,
@@ -85,12 +92,14 @@ class Ledger:
         request_id: str,
         request_digest: str,
         entries: Sequence[NewEntry],
+        repeat: Repeat | None = None,
     ) -> None:
         """Before the token is asked: what is about to be signed, and the places it will take.
 
         `kind` is `certificate` (with issuer, serial number and tbs), `request` or `proof`; `target` is the path that
-        the request was sent to. Raises AlreadyExists when an entry
-        is taken or reserved; StoreError, also when the issuer has used the serial number before.
+        the request was sent to. Raises AlreadyExists when an entry is taken or reserved; RequestUnderWay when another
+        intent has the key of `repeat`; NotFound if a store was deleted meanwhile; StoreError, also when the issuer has
+        used the serial number before.
         """
         recorded_at = self._now()
         intent = {
@@ -110,6 +119,9 @@ class Ledger:
             "reason": None,
             "recorded_at": recorded_at,
             "closed_at": None,
+            "idempotency_scope": None if repeat is None else repeat.scope,
+            "idempotency_key": None if repeat is None else repeat.key,
+            "idempotency_digest": None if repeat is None else repeat.digest,
         }
         reservations = [
             {
@@ -125,11 +137,17 @@ class Ledger:
         ]
 
         def work(connection: Connection) -> None:
-            connection.execute(_ADD_INTENT, intent)
+            check_places(connection, (parent_path(entry.path) for entry in entries), self._declared)
+            connection.execute(_ADD_INTENT, intent | {"writer": writer_of(connection)})
             if reservations:
                 connection.execute(ADD_ENTRIES, reservations)
 
-        def explain(connection: Connection) -> AlreadyExists | StoreError | None:
+        def explain(connection: Connection) -> AlreadyExists | RequestUnderWay | StoreError | None:
+            # First, since who has the key has the entries too.
+            if repeat is not None:
+                parameters = {"scope": repeat.scope, "key": repeat.key}
+                if connection.execute(_KEPT_ANSWER, parameters).first() is not None:
+                    return RequestUnderWay("Another request with this Idempotency-Key came first.")
             taken = explain_taken(connection, [entry.path for entry in entries])
             if taken is not None:
                 return taken
@@ -152,9 +170,11 @@ class Ledger:
         is_ca: bool,
         not_before: datetime,
         not_after: datetime,
+        answer: str | None = None,
     ) -> None:
         """After verification, before release: the certificate, at every place its intent reserved.
 
+        `answer` is what a repeat of the request is to get, if its intent has a key for that.
         `certificate`, `subject` and `issuer` are DER; digests lower-case hex. Raises StoreError, also when no open
         intent has this issuer and serial number.
         """
@@ -165,6 +185,7 @@ class Ledger:
             "of_serial_number": serial_digits,
             "state": SIGNED,
             "closed_at": self._now(),
+            "answer": answer,
         }
         row = {
             "sha256": sha256,
@@ -187,19 +208,19 @@ class Ledger:
 
         self._database.write(work)
 
-    def record_signed_request(self, *, intent_id: str) -> None:
-        """After verification of a certification request, before release. Raises StoreError."""
+    def record_signed(self, *, intent_id: str) -> None:
+        """After verification of a signature that is not a certificate's, before release. Raises StoreError."""
         close = {"of_intent": intent_id, "state": SIGNED, "closed_at": self._now()}
 
         def work(connection: Connection) -> None:
-            if connection.execute(_CLOSE_REQUEST, close).rowcount != 1:
-                raise StoreError(f"No open intent {intent_id} is for a certification request.")
+            if connection.execute(CLOSE_SIGNED, close).rowcount != 1:
+                raise StoreError(f"No open intent {intent_id} is for a certification request or a proof.")
 
         self._database.write(work)
 
     def record_failure(self, *, intent_id: str, reason: str) -> None:
         """Nothing was released: the serial number stays used, the places are free again. Raises StoreError."""
-        close = {"of_intent": intent_id, "state": FAILED, "reason": reason, "closed_at": self._now()}
+        close = {"of_intent": intent_id, "state": FAILED, "reason": reason, "closed_at": self._now(), **_KEY_RELEASED}
 
         def work(connection: Connection) -> None:
             if connection.execute(_CLOSE_FAILED, close).rowcount != 1:
@@ -208,17 +229,27 @@ class Ledger:
 
         self._database.write(work)
 
-    def close_dangling_intents(self) -> tuple[DanglingIntent, ...]:
-        """At start, before anything is issued: close what an earlier process left open, oldest first.
+    def find_kept_answer(self, scope: str, key: str) -> KeptAnswer | None:
+        """What became of the request with this Idempotency-Key, or None when the key is free. Raises StoreError."""
+        rows = self._database.read(_KEPT_ANSWER, {"scope": scope, "key": key})
+        return KeptAnswer(digest=rows[0].idempotency_digest, answer=rows[0].answer) if rows else None
 
-        Their serial numbers stay used, the places they reserved are free again. Raises StoreError.
+    def close_dangling_intents(self) -> tuple[DanglingIntent, ...]:
+        """Close what was open when its writer died, oldest first. At start, and again and again: others die too.
+
+        Intents of living writers, here or in other processes, are left alone. Serial numbers of closed ones stay used,
+        the places they reserved are free again. Raises StoreError.
         """
-        close = {"state": OUTCOME_UNKNOWN, "closed_at": self._now()}
+        if not self._database.read(_WRITERS):
+            return ()
+        close = {"state": OUTCOME_UNKNOWN, "closed_at": self._now(), **_KEY_RELEASED}
 
         def work(connection: Connection) -> tuple[DanglingIntent, ...]:
-            dangling = connection.execute(_DANGLING).all()
-            connection.execute(_RELEASE_DANGLING)
-            connection.execute(_CLOSE_DANGLING, close)
+            writers = connection.execute(_WRITERS).scalars().all()
+            dead = [writer for writer in writers if writer is not None and self._database.is_dead(connection, writer)]
+            closed = connection.execute(_CLOSE_DANGLING, close | {"dead": dead}).all()
+            if closed:
+                connection.execute(_RELEASE, [{"of_intent": row.intent_id} for row in closed])
             return tuple(
                 DanglingIntent(
                     intent_id=row.intent_id,
@@ -232,7 +263,7 @@ class Ledger:
                     request_id=row.request_id,
                     recorded_at=row.recorded_at,
                 )
-                for row in dangling
+                for row in sorted(closed, key=lambda row: (row.recorded_at, row.intent_id))
             )
 
         return self._database.write(work)

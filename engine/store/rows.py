@@ -1,9 +1,9 @@
 """What goes into and comes out of the store: frozen values, times aware and in UTC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 
 class NewEntry(Protocol):
@@ -20,6 +20,32 @@ class NewEntry(Protocol):
     @property
     def metadata(self) -> Mapping[str, object] | None:
         """Complementary metadata, JSON values only."""
+
+
+class Repeat(Protocol):
+    """The Idempotency-Key of a request, and what it stands for: any value with these three members."""
+
+    @property
+    def scope(self) -> str:
+        """The credential that the key belongs to."""
+
+    @property
+    def key(self) -> str:
+        """The key as it was sent."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole request, lower-case hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """A request with an Idempotency-Key that was not in vain so far."""
+
+    digest: str
+    """SHA-256 of the whole request, lower-case hex."""
+    answer: str | None
+    """The JSON that was answered; None while the request is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +71,35 @@ class KeyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RemovedKey:
+    """A path that stands for nothing any more."""
+
+    row: KeyRow
+    """What it stood for."""
+    is_last: bool
+    """Whether no other path stands for the same token key."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInUse:
+    """The CA certificate that speaks against removing a key."""
+
+    certificate_sha256: str
+    """Lower-case hex."""
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaking:
+    """That the engine has made a token key, or tried to."""
+
+    path: str
+    """For which path."""
+    is_open: bool
+    """Whether it may still be at it."""
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialRow:
     """A known credential. The secret is not here: only its SHA-256 is kept, and only to be looked up by."""
 
@@ -52,6 +107,59 @@ class CredentialRow:
     scope: str
     roles: tuple[str, ...]
     created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account of a person."""
+
+    email: str
+    scope: str
+    roles: tuple[str, ...]
+    created_at: datetime
+    disabled_at: datetime | None
+    failures: int
+    """Log-ins in a row that failed."""
+    locked_until: datetime | None
+    """Until when no password is tried; may lie in the past."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """A log-in that was counted and whose password may now be tried."""
+
+    account_id: str
+    password_hash: str = field(repr=False)
+    """argon2id, PHC string format."""
+    failures: int
+    """In a row, this one included."""
+    locked_until: datetime | None
+    """Until when no other password is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRow:
+    """A tenant or service that was created over the API."""
+
+    path: str
+    type: str
+    """`tenant`, `kms`, `x509-service` or `x509-store`."""
+    name: str | None
+    settings: Mapping[str, object]
+    """Of a KMS: `token`, the name of its token."""
+    dependencies: tuple[str, ...] = ()
+    """What is attached to an X.509 service, where it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What keeps a resource from being deleted; nothing of either: it was deleted."""
+
+    below: tuple[str, ...]
+    """Paths of the first few things below it."""
+    services: tuple[str, ...]
+    """X.509 services that it is attached to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +170,30 @@ class StoredCertificate:
     type: str
     der: bytes
     metadata: Mapping[str, object] | None
+
+
+class CertificateFacts(TypedDict):
+    """A certificate that a caller brings, and what it says; `certificate`, `subject` and `issuer` are DER, digests
+    lower-case hex."""
+
+    certificate: bytes
+    sha256: str
+    subject: bytes
+    issuer: bytes
+    serial_number: int
+    spki_sha256: str
+    is_ca: bool
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CaCertificate:
+    """A CA certificate in a certificate store."""
+
+    der: bytes
+    trusted: bool
+    """Whether it was issued into the store, or put there by somebody who may issue."""
 
 
 @dataclass(frozen=True, slots=True)

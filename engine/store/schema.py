@@ -31,7 +31,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 INTENDED = "intended"
 SIGNED = "signed"
@@ -58,6 +58,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _bytewise(length: int | None = None) -> TypeEngine[str]:
+    """Text that is ordered by its octets, as SQLite orders all text. PostgreSQL would ask the server's language."""
+    plain, ordered = (String(length), String(length, "C")) if length else (Text(), Text(collation="C"))
+    return plain.with_variant(ordered, "postgresql")
 
 
 metadata = MetaData(
@@ -89,7 +95,7 @@ intents = Table(
     Column("recorded_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),
     # The path that the request was sent to; None for what was recorded before this column was.
-    Column("target", Text),
+    Column("target", _bytewise()),
     # The connection that wrote the intent: while it lives, so may the request. None as above.
     Column("writer", BigInteger),
     # An Idempotency-Key of one credential; both None again when nothing came of the intent, so that it can be used
@@ -118,7 +124,7 @@ intents = Table(
 # Only the open ones are ever looked up by state, so only they are in the index.
 Index(
     "ix_intents_open",
-    intents.c.recorded_at,
+    intents.c.writer,
     sqlite_where=intents.c.state == INTENDED,
     postgresql_where=intents.c.state == INTENDED,
 )
@@ -130,7 +136,7 @@ certificates = Table(
     # None: not issued here, but put into a certificate store by a caller.
     Column("intent_id", String(64), ForeignKey("intents.intent_id"), unique=True),
     Column("der", LargeBinary, nullable=False),
-    Column("subject", LargeBinary, nullable=False, index=True),
+    Column("subject", LargeBinary, nullable=False),
     Column("issuer", LargeBinary, nullable=False),
     Column("serial_number", String(40), nullable=False),
     Column("spki_sha256", String(64), nullable=False, index=True),
@@ -140,27 +146,35 @@ certificates = Table(
     CheckConstraint("length(sha256) = 64", name="sha256"),
     CheckConstraint("length(serial_number) = 40", name="serial_number"),
     CheckConstraint("length(spki_sha256) = 64", name="spki_sha256"),
+    # A name may be longer than what fits into PostgreSQL's usual index.
+    Index(None, "subject", postgresql_using="hash"),
 )
 
 entries = Table(
     "entries",
     metadata,
-    Column("path", Text, primary_key=True),
-    Column("store_path", Text, nullable=False),
+    Column("path", _bytewise(), primary_key=True),
+    Column("store_path", _bytewise(), nullable=False),
     Column("type", String(32), nullable=False),
     Column("metadata", JSON(none_as_null=True)),
     Column("intent_id", String(64), ForeignKey("intents.intent_id"), index=True),
     Column("certificate_sha256", String(64), ForeignKey("certificates.sha256"), index=True),
     Column("created_at", UtcDateTime, nullable=False),
+    # For certificates that callers put here. At this path and below, a CA certificate is believed on the word of who
+    # put it here: the scope of a credential that may issue. None: nobody's word.
+    Column("vouched_below", _bytewise()),
+    # Whether the certificate's signature verifies under its own key.
+    Column("self_signed", Boolean),
     CheckConstraint("intent_id IS NOT NULL OR certificate_sha256 IS NOT NULL", name="reserved_or_filled"),
-    Index(None, "store_path", "path"),
+    # With the certificate, so that a page is found without looking into the table.
+    Index(None, "store_path", "path", "certificate_sha256"),
 )
 
 keys = Table(
     "keys",
     metadata,
-    Column("path", Text, primary_key=True),
-    Column("kms_path", Text, nullable=False),
+    Column("path", _bytewise(), primary_key=True),
+    Column("kms_path", _bytewise(), nullable=False),
     Column("token", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("key_id", LargeBinary, nullable=False),
@@ -179,9 +193,9 @@ keys = Table(
 credentials = Table(
     "credentials",
     metadata,
-    Column("credential_id", String(256), primary_key=True),
+    Column("credential_id", _bytewise(256), primary_key=True),
     Column("secret_sha256", String(64), nullable=False, unique=True),
-    Column("scope", Text, nullable=False),
+    Column("scope", _bytewise(), nullable=False),
     # Names of roles, a JSON list.
     Column("roles", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -194,10 +208,10 @@ accounts = Table(
     metadata,
     Column("account_id", String(36), primary_key=True),
     # Lower case.
-    Column("email", Text, nullable=False, unique=True),
+    Column("email", _bytewise(), nullable=False, unique=True),
     # argon2id in PHC string format, salt and parameters included.
     Column("password_hash", Text, nullable=False),
-    Column("scope", Text, nullable=False),
+    Column("scope", _bytewise(), nullable=False),
     Column("roles", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("disabled_at", UtcDateTime),
@@ -221,8 +235,8 @@ sessions = Table(
 resources = Table(
     "resources",
     metadata,
-    Column("path", Text, primary_key=True),
-    Column("parent_path", Text, nullable=False),
+    Column("path", _bytewise(), primary_key=True),
+    Column("parent_path", _bytewise(), nullable=False),
     Column("type", String(32), nullable=False),
     Column("name", Text),
     Column("settings", JSON, nullable=False),
@@ -236,8 +250,8 @@ resources = Table(
 dependencies = Table(
     "dependencies",
     metadata,
-    Column("service_path", Text, ForeignKey("resources.path"), primary_key=True),
-    Column("dependency_path", Text, primary_key=True),
+    Column("service_path", _bytewise(), ForeignKey("resources.path"), primary_key=True),
+    Column("dependency_path", _bytewise(), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Index(None, "dependency_path"),
 )

@@ -1,39 +1,48 @@
-"""The store as one object: ledger, certificates, keys and credentials over one open database."""
+"""The store as one object: ledger, certificates, keys, credentials, accounts and resources over one open database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import literal, select
+from sqlalchemy import literal, select, update
 
 from engine.errors import StoreError
+from engine.store.accounts import Accounts
+from engine.store.address import Secret
 from engine.store.certificates import Certificates
 from engine.store.credentials import Credentials
 from engine.store.database import Database
 from engine.store.keys import Keys
 from engine.store.ledger import Ledger
+from engine.store.resources import Resources
+from engine.store.schema import intents
+
+_PROBE = select(literal(1))
+# Changes nothing, and is refused where nothing can be changed.
+_WRITE_PROBE = update(intents).where(intents.c.intent_id == "").values(reason=None)
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(Ledger, Certificates, Keys, Credentials):
-    """Everything the engine remembers. Opened once per process; thread-safe; see the four parts for the methods."""
+class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources):
+    """Everything the engine remembers. Opened once per process; thread-safe; see the six parts for the methods."""
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
 
     @classmethod
-    def open(cls, url: str, *, now: Callable[[], datetime] = _utc_now) -> Self:
-        """Open or create the database at `sqlite:////absolute/path`; `now` gives the times of the records, in UTC.
+    def open(cls, url: str, password: Secret | None = None, *, now: Callable[[], datetime] = _utc_now) -> Self:
+        """Open the database at `sqlite:////absolute/path` (made if there is none) or `postgresql://user@host/database`.
 
-        Raises ConfigError for a URL or file that cannot be used or is in use by another engine, StoreError when the
-        database fails.
+        `now` gives the times of the records, in UTC. Other processes may have the same database open. Raises
+        ConfigError for a URL, file or tables that cannot be used, StoreUnavailable for a database that is away,
+        StoreError when it fails in another way.
         """
-        return cls(Database.open(url), now)
+        return cls(Database.open(url, password), now)
 
     def close(self) -> None:
         """Commit what is waiting and let go of the database; whatever is called later raises StoreError."""
@@ -42,8 +51,8 @@ class Store(Ledger, Certificates, Keys, Credentials):
     def state(self) -> str:
         """`ready`, or in words why the store cannot be used now."""
         try:
-            self._database.read(select(literal(1)))
-            self._database.write(lambda connection: None)
+            self._database.read(_PROBE)
+            self._database.write(lambda connection: connection.execute(_WRITE_PROBE).rowcount)
         except StoreError as error:
             return error.message
         return "ready"

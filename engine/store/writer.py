@@ -1,34 +1,62 @@
 """Group commit: concurrent writes share a transaction, so durability costs one sync per batch, not one per write.
 
-A single thread owns the write connection. It takes whatever callers have ready, runs each write inside a savepoint of
-its own, and commits once; callers wait until that COMMIT has returned. A write that contradicts a constraint fails
-alone. A database that fails takes the batch with it: every caller of the batch gets a StoreError, nothing of the batch
-is acknowledged, and the next batch starts afresh.
+A single thread owns the write connection. It takes whatever callers have ready, runs all of it in one transaction and
+commits once; callers wait until that COMMIT has returned. A write that contradicts a constraint fails alone: the
+transaction is undone and repeated with a savepoint before each write. One that meets another process' writes, a
+deadlock for instance, is repeated with a transaction for each write. A database that fails takes the batch with it:
+every caller of the batch gets a StoreError, nothing of the batch is acknowledged, and the next batch starts afresh.
 """
 
 import logging
+import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Condition, Lock, Thread
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy import Connection, Engine, RootTransaction
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from engine.errors import EngineError, StoreError
+from engine.errors import EngineError, StoreError, StoreUnavailable
+from engine.store.faults import LOCK_TIMEOUT, READ_ONLY, Fault, fault_of, sqlstate_of, store_error
 
 _log = logging.getLogger(__name__)
 
+WRITER = "writer"
+"""Under this key of its `info` a write connection has the number that stands for it in what it writes."""
+WARNINGS = "warnings"
+"""And under this one, on PostgreSQL, what the server has warned of."""
+_CONFLICTS = 5
+"""How often a write is repeated that gives way to those of other processes."""
+_NOT_COMMITTED = "The database did not commit the record."
+_UNCONFIRMED = "The database did not confirm its COMMIT; whether the record was kept is not known."
+
 Answer = TypeVar("Answer")
 Work = Callable[[Connection], Answer]
-"""Statements of one write. Runs in the writer's thread; may raise an EngineError to undo itself."""
+"""Statements of one write. Runs in the writer's thread, more than once if it has to be repeated, and then after what it
+did was undone; may raise an EngineError to undo itself."""
 Explain = Callable[[Connection], EngineError | None]
 """Asked after a constraint refused the work and the work was undone: what is in its way?"""
 
 
+def writer_of(connection: Connection) -> int:
+    """For work: the number of the writer, to be kept with what lives no longer than the writer does."""
+    number: int = connection.info[WRITER]
+    return number
+
+
 def _unexplained(connection: Connection) -> None:
     return None
+
+
+class _RefusedError(Exception):
+    """A write was refused where it cannot be undone alone."""
+
+
+class _UnconfirmedError(Exception):
+    """The database was asked to commit and did not say that it had."""
 
 
 class _Item(Generic[Answer]):
@@ -44,25 +72,39 @@ class _Item(Generic[Answer]):
         self.future: Future[Answer] = Future()
 
     def attempt(self, connection: Connection) -> None:
-        """Do the work or undo it. Lets a fault of the database itself pass: that one is not this item's alone."""
+        """Do the work. Raises _RefusedError if it is refused, and lets a fault that is not this item's alone pass."""
+        self._refusal = None
+        try:
+            self._answer = [self._work(connection)]
+        except (EngineError, SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
+            if isinstance(error, SQLAlchemyError) and fault_of(error) is not Fault.REFUSED:
+                raise
+            raise _RefusedError from error
+
+    def attempt_alone(self, connection: Connection) -> None:
+        """Do the work or undo it and nothing else. Lets a fault that is not this item's alone pass."""
         connection.exec_driver_sql("SAVEPOINT item")
         try:
-            self._answer.append(self._work(connection))
-        except (EngineError, StatementError, ValueError, TypeError, OverflowError) as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError):
-                raise
+            self.attempt(connection)
+        except _RefusedError as refused:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT item")
+            error = refused.__cause__
             self._refusal = self._refuse(connection, error)
             if self._refusal is not error:
                 self._refusal.__cause__ = error
         connection.exec_driver_sql("RELEASE SAVEPOINT item")
 
-    def _refuse(self, connection: Connection, error: Exception) -> EngineError:
+    def _refuse(self, connection: Connection, error: BaseException | None) -> EngineError:
         if isinstance(error, EngineError):
             return error
         if isinstance(error, IntegrityError):
             return self._explain(connection) or StoreError("The record contradicts what is in the database.")
         return StoreError("The record holds a value that the database cannot keep.")
+
+    def fail(self, error: StoreError, cause: BaseException | None) -> None:
+        """Tell the caller that nothing of it is known to be durable."""
+        error.__cause__ = cause
+        self.future.set_exception(error)
 
     def settle(self) -> None:
         """Tell the caller the outcome; the COMMIT has returned."""
@@ -70,12 +112,6 @@ class _Item(Generic[Answer]):
             self.future.set_exception(self._refusal)
         else:
             self.future.set_result(self._answer[0])
-
-    def fail(self, message: str, cause: BaseException | None) -> None:
-        """Tell the caller that nothing of it is known to be durable."""
-        error = StoreError(message)
-        error.__cause__ = cause
-        self.future.set_exception(error)
 
 
 class GroupWriter:
@@ -109,7 +145,7 @@ class GroupWriter:
         item = _Item(work, explain)
         with self._lock:
             if not self._room.wait_for(self._takes_more, timeout=self._queue_seconds):
-                raise StoreError(f"The database has been behind by {self._queue_limit} records for too long.")
+                raise StoreUnavailable(f"The database has been behind by {self._queue_limit} records for too long.")
             if self._closing:
                 raise StoreError("The store is closed.")
             self._pending.append(item)
@@ -147,17 +183,60 @@ class GroupWriter:
             return batch
 
     def _commit(self, batch: Sequence[_Item[Any]]) -> None:
-        try:
-            with self._engine.begin() as connection:
+        """Bring every item of the batch to its end."""
+        apart = reconnected = False
+        conflicts = 0
+        while True:
+            try:
+                self._transact(batch, apart=apart)
+            except _RefusedError:
+                apart = True
+            except _UnconfirmedError as error:
+                _log.error("A batch of %d records may have been committed or not.", len(batch), exc_info=error)
                 for item in batch:
-                    item.attempt(connection)
-        except SQLAlchemyError as error:
-            _log.error("A batch of %d records was not committed.", len(batch), exc_info=error)
-            for item in batch:
-                item.fail("The database did not commit the record.", error)
-        else:
-            for item in batch:
-                item.settle()
+                    item.fail(StoreError(_UNCONFIRMED), error)
+                return
+            except SQLAlchemyError as error:
+                if fault_of(error) is Fault.CONFLICT and len(batch) > 1:
+                    for item in batch:
+                        self._commit([item])
+                    return
+                if _gave_way(error) and conflicts < _CONFLICTS:
+                    conflicts += 1
+                    time.sleep(random.uniform(0, 0.02 * conflicts))  # noqa: S311 (so that two do not meet again)
+                elif _is_lost(error) and not reconnected:
+                    reconnected = True  # what was done on the lost connection is undone
+                else:
+                    _log.error("A batch of %d records was not committed.", len(batch), exc_info=error)
+                    for item in batch:
+                        item.fail(store_error(error, _NOT_COMMITTED), error)
+                    return
+            else:
+                for item in batch:
+                    item.settle()
+                return
+
+    def _transact(self, batch: Sequence[_Item[Any]], *, apart: bool) -> None:
+        """One transaction. With `apart` each item is undone alone if it is refused; else _RefusedError undoes all."""
+        with self._engine.connect() as connection:
+            warnings = connection.info.get(WARNINGS, [])
+            try:
+                with connection.begin() as transaction:
+                    for item in batch:
+                        if apart:
+                            item.attempt_alone(connection)
+                        else:
+                            item.attempt(connection)
+                    warnings.clear()
+                    _confirm(transaction)
+            except DBAPIError as error:
+                if sqlstate_of(error) == READ_ONLY:
+                    # Another server may be the one to write to by now.
+                    connection.invalidate(error)
+                raise
+            if warnings:
+                # PostgreSQL does so when it gave up waiting for a standby.
+                raise _UnconfirmedError(f"The database warned: {warnings[0]}")
 
     def _abandon(self, batch: Sequence[_Item[Any]]) -> None:
         with self._lock:
@@ -166,4 +245,22 @@ class GroupWriter:
             self._pending.clear()
             self._room.notify_all()
         for item in abandoned:
-            item.fail("The store has stopped.", None)
+            item.fail(StoreError("The store has stopped."), None)
+
+
+def _confirm(transaction: RootTransaction) -> None:
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        if _is_lost(error):
+            raise _UnconfirmedError("The connection was lost during the COMMIT.") from error
+        raise
+
+
+def _is_lost(error: SQLAlchemyError) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _gave_way(error: SQLAlchemyError) -> bool:
+    """Whether a repetition is likely to pass. One that waited in vain for a lock has had its time."""
+    return fault_of(error) is Fault.CONFLICT and sqlstate_of(error) != LOCK_TIMEOUT

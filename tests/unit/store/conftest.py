@@ -1,10 +1,9 @@
-"""An open store in a fresh folder, and the facts of one intent and its certificate to be varied."""
+"""An open store in a database of its own, on SQLite and on PostgreSQL, and facts of an intent and its certificate."""
 
 import hashlib
 import itertools
-import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.store import Store
+from engine.store import DanglingIntent, Store
+from tests.database import POSTGRESQL, SQLITE, select
+from tests.postgresql import PostgreSQLServer, drop_database, new_database
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -26,15 +27,69 @@ class Place:
     metadata: Mapping[str, object] | None = None
 
 
+@pytest.fixture(scope="session")
+def with_tables(postgresql: PostgreSQLServer) -> str:
+    """The name of a database that has the tables and nothing in them: copying it is quicker than making them."""
+    url = new_database(postgresql)
+    Store.open(url).close()
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables; for SQLite, without a file."""
+    if request.param == SQLITE:
+        yield f"sqlite:///{tmp_path}/engine.db"
+        return
+    server = request.getfixturevalue("postgresql")
+    url = new_database(server)
+    yield url
+    drop_database(server, url)
+
+
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == SQLITE:
+        yield f"sqlite:///{tmp_path}/engine.db"
+        return
+    server = request.getfixturevalue("postgresql")
+    url = new_database(server, template=request.getfixturevalue("with_tables"))
+    yield url
+    drop_database(server, url)
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
+    """A SQLite file that is not there yet."""
     return tmp_path / "engine.db"
 
 
 @pytest.fixture
-def store(database: Path) -> Iterator[Store]:
-    with Store.open(f"sqlite:///{database}", now=lambda: NOW) as opened:
+def store(database_url: str) -> Iterator[Store]:
+    with Store.open(database_url, now=lambda: NOW) as opened:
         yield opened
+
+
+def close_dangling(store: Store, count: int) -> tuple[DanglingIntent, ...]:
+    """So many dangling intents, once their writer is known to be dead: PostgreSQL learns of it after the fact."""
+    closed: list[DanglingIntent] = []
+    deadline = time.monotonic() + 30
+    while len(closed) < count and time.monotonic() < deadline:
+        closed += store.close_dangling_intents()
+    assert len(closed) == count
+    return tuple(closed)
+
+
+@pytest.fixture
+def record_and_die(database_url: str) -> Callable[..., None]:
+    """Records intents through a store of its own, which is closed before anything comes of them."""
+
+    def record(*intents: Mapping[str, Any]) -> None:
+        with Store.open(database_url, now=lambda: NOW) as dying:
+            for facts in intents:
+                dying.record_intent(**facts)
+
+    return record
 
 
 @pytest.fixture
@@ -116,11 +171,6 @@ def foreign() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def rows(database: Path) -> Callable[..., list[tuple[Any, ...]]]:
-    """The answer of another reader of the same file: what is committed."""
-
-    def answer(query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(database)) as connection:
-            return connection.execute(query, parameters).fetchall()
-
-    return answer
+def rows(database_url: str) -> Callable[[str], list[tuple[Any, ...]]]:
+    """The answer of another reader of the same database: what is committed."""
+    return lambda query: select(database_url, query)

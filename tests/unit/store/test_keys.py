@@ -41,7 +41,7 @@ def test_a_later_custody_record_takes_the_place_of_the_former_and_of_nothing_els
     store.add_key(**key("a.b.k.ca"))
     store.add_key(**key("a.b.k.other"))
     later = datetime(2026, 3, 2, tzinfo=UTC)
-    store.record_custody("a.b.k.ca", {"sensitive": False}, later)
+    store.record_custody("a.b.k.ca", b"\x00\xff", {"sensitive": False}, later)
     found = store.find_key("a.b.k.ca")
     changed = key("a.b.k.ca", custody={"sensitive": False}, checked_at=later)
     assert {name: getattr(found, name) for name in changed} == changed
@@ -51,7 +51,7 @@ def test_a_later_custody_record_takes_the_place_of_the_former_and_of_nothing_els
 
 def test_custody_of_a_key_that_is_not_there_is_not_recorded(store):
     with pytest.raises(NotFound, match=r"No key is at a\.b\.k\.ca"):
-        store.record_custody("a.b.k.ca", {}, datetime(2026, 3, 2, tzinfo=UTC))
+        store.record_custody("a.b.k.ca", b"\x00\xff", {}, datetime(2026, 3, 2, tzinfo=UTC))
 
 
 def test_every_path_of_one_public_half_is_found(store):
@@ -71,6 +71,123 @@ def test_the_same_key_may_be_known_by_two_paths(store):
 def test_no_key_at_a_path_is_said_so(store):
     with pytest.raises(NotFound, match=r"No key is at a\.b\.k\.none"):
         store.find_key("a.b.k.none")
+
+
+def test_keys_come_in_pages(store):
+    for name in ("c", "a", "b"):
+        store.add_key(**key(f"a.b.k.{name}"))
+    store.add_key(**key("a.b.other.a"))
+    assert [row.path for row in store.list_keys_page("a.b.k", 2, 1)] == ["a.b.k.b", "a.b.k.c"]
+    assert store.list_keys_page("a.b.k", 2, 3) == ()
+
+
+def test_adding_a_key_answers_with_what_is_found_later(store):
+    assert store.add_key(**key("a.b.k.ca")) == store.find_key("a.b.k.ca")
+
+
+def proof(intent, path: str, key_id: bytes) -> dict[str, object]:
+    facts = {"kind": "proof", "profile": "", "issuer": None, "serial_number": None, "tbs": None}
+    return intent(**facts, intent_id=key_id.hex(), signing_key=path)
+
+
+def test_a_key_and_the_end_of_its_intent_are_recorded_together(store, intent):
+    store.record_intent(**proof(intent, "a.b.k.ca", b"\x01" * 16))
+    making = store.find_making(b"\x01" * 16)
+    assert (making.path, making.is_open) == ("a.b.k.ca", True)
+    store.add_key(**key("a.b.k.ca", key_id=b"\x01" * 16), intent_id=(b"\x01" * 16).hex())
+    assert store.find_making(b"\x01" * 16).is_open is False
+    assert store.find_making(b"\x02" * 16) is None
+
+
+def test_a_key_whose_intent_is_closed_is_not_registered(store, intent):
+    """Somebody may be destroying it already."""
+    store.record_intent(**proof(intent, "a.b.k.ca", b"\x01" * 16))
+    store.record_failure(intent_id=(b"\x01" * 16).hex(), reason="Interrupted")
+    with pytest.raises(StoreError, match="not open any more"):
+        store.add_key(**key("a.b.k.ca", key_id=b"\x01" * 16), intent_id=(b"\x01" * 16).hex())
+    with pytest.raises(NotFound):
+        store.find_key("a.b.k.ca")
+
+
+def test_a_key_that_loses_its_path_to_another_leaves_its_intent_open(store, intent):
+    store.add_key(**key("a.b.k.ca"))
+    store.record_intent(**proof(intent, "a.b.k.ca", b"\x01" * 16))
+    with pytest.raises(AlreadyExists):
+        store.add_key(**key("a.b.k.ca", key_id=b"\x01" * 16), intent_id=(b"\x01" * 16).hex())
+    assert store.find_making(b"\x01" * 16).is_open is True
+
+
+def test_the_intent_of_a_certificate_is_not_that_of_a_key(store, intent):
+    store.record_intent(**intent(intent_id=(b"\x01" * 16).hex()))
+    assert store.find_making(b"\x01" * 16) is None
+    with pytest.raises(StoreError):
+        store.add_key(**key("a.b.k.ca"), intent_id=(b"\x01" * 16).hex())
+
+
+def remove(store, path: str, **changes: object):
+    return store.remove_key(path, **{"organization": path.partition(".")[0], "even_in_use": False} | changes)
+
+
+def test_a_removed_key_is_answered_with_whether_another_path_has_it(store):
+    for path in ("a.b.k.one", "a.b.k.two", "b.b.k.three"):
+        store.add_key(**key(path))
+    store.add_key(**key("a.b.k.other", key_id=b"\x02"))
+    store.add_key(**key("a.b.k.token", token="another"))
+    assert [row.path for row in store.list_keys_by_object("trial", "ca", b"\x00\xff")] == [
+        "a.b.k.one",
+        "a.b.k.two",
+        "b.b.k.three",
+    ]
+    assert [remove(store, path).is_last for path in ("a.b.k.one", "a.b.k.two", "b.b.k.three")] == [False, False, True]
+    assert [row.path for row in store.list_keys("a.b.k")] == ["a.b.k.other", "a.b.k.token"]
+    with pytest.raises(NotFound):
+        remove(store, "a.b.k.one")
+
+
+CA_KEY = "c" * 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "target", "speaks"),
+    [
+        ({}, "a.b.service", True),
+        ({}, "another.b.service", False),
+        ({}, "ab.b.service", False),
+        ({"is_ca": False}, "a.b.service", False),
+        ({"spki_sha256": "d" * 64}, "a.b.service", False),
+        ({"not_after": datetime(2026, 3, 1, 11, 59, 59, tzinfo=UTC)}, "a.b.service", False),
+        ({"not_after": datetime(2026, 3, 1, 12, tzinfo=UTC)}, "a.b.service", True),
+    ],
+)
+def test_a_ca_certificate_of_the_organization_that_has_not_expired_speaks_against_removing_its_key(
+    changes, target, speaks, store, intent, certificate_of
+):
+    store.add_key(**key("a.b.k.ca", spki_sha256=CA_KEY))
+    intended = intent(target=target)
+    store.record_intent(**intended)
+    certificate = certificate_of(intended, **{"spki_sha256": CA_KEY, "is_ca": True} | changes)
+    store.record_certificate(**certificate)
+    answer = remove(store, "a.b.k.ca")
+    if not speaks:
+        assert answer.is_last
+        return
+    assert (answer.certificate_sha256, answer.not_after) == (certificate["sha256"], certificate["not_after"])
+    assert store.find_key("a.b.k.ca")
+    assert remove(store, "a.b.k.ca", even_in_use=True).is_last
+
+
+@pytest.mark.parametrize(("place", "speaks"), [("a.b.store.ca", True), ("other.b.store.ca", False)])
+def test_so_does_one_that_was_stored_by_somebody(place, speaks, store, foreign):
+    store.add_key(**key("a.b.k.ca", spki_sha256=CA_KEY))
+    store.add_entry(path=place, **foreign(spki_sha256=CA_KEY, is_ca=True))
+    assert hasattr(remove(store, "a.b.k.ca"), "certificate_sha256") is speaks
+
+
+def test_custody_of_another_key_under_the_same_path_is_not_replaced(store):
+    store.add_key(**key("a.b.k.ca"))
+    with pytest.raises(NotFound):
+        store.record_custody("a.b.k.ca", b"another", {}, datetime(2026, 3, 2, tzinfo=UTC))
+    assert store.find_key("a.b.k.ca").custody == key("a.b.k.ca")["custody"]
 
 
 def test_a_credential_is_found_by_the_digest_of_its_secret(store):

@@ -1,0 +1,53 @@
+"""Signatures that were asked for by a process that died: whether the token made them is not known, and that is said.
+
+What a dead process left open is closed by whoever comes first: the next to start, or one that serves beside it.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from engine.errors import StoreError
+from engine.store import Store
+
+_LOG = logging.getLogger(__name__)
+_SECONDS = 10.0
+
+
+def close_dangling_intents(store: Store) -> None:
+    """Close what dead writers left open, and write a line for each into the log. Raises StoreError."""
+    for intent in store.close_dangling_intents():
+        serial = "" if intent.serial_number is None else f"serial {intent.serial_number:040x}, "
+        _LOG.warning(
+            "A signature has an unknown outcome, since the process that asked for it ended: "
+            "intent %s of %s, %s%skey %s, request %s of %s. What it reserved is free again; its serial stays used.",
+            intent.intent_id,
+            intent.recorded_at.isoformat(),
+            "" if intent.kind == "certificate" else f"a {intent.kind}, ",
+            serial,
+            intent.signing_key,
+            intent.request_id,
+            intent.caller,
+        )
+
+
+@contextmanager
+def closing_dangling_intents(store: Store, seconds: float = _SECONDS) -> Iterator[None]:
+    """Do so again and again for the length of the block, so that other processes need not start anew to be helped."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(seconds):
+            try:
+                close_dangling_intents(store)
+            except StoreError as error:
+                _LOG.warning("Intents of dead processes could not be looked for: %s", error.message)
+
+    thread = threading.Thread(target=watch, name="dangling-intents", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,165 @@
+"""A SQLite file, which several processes of one machine may have open.
+
+WAL mode with synchronous=FULL: a COMMIT returns when it is on the disk, and readers see what was committed without
+waiting for a writer. Writers wait for each other.
+
+A lock file beside the database tells the living from the dead: each opened database holds one byte of it, at an offset
+that it drew and that nobody draws again. The locks are those of open file descriptions (fcntl(2), F_OFD_SETLK), which
+end with their holder however it ends, and which tell two holders in one process from each other. The byte at offset 0
+is held by who changes the tables.
+"""
+
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import randbelow
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from engine.errors import ConfigError, StoreError, StoreUnavailable
+from engine.store.address import Address
+from engine.store.writer import WRITER
+
+_BUSY_MILLISECONDS = 5000
+_READERS = 16
+_MIGRATION_SECONDS = 60.0
+_MIGRATION_BYTE = 0
+_BITS = 62
+# struct flock of fcntl(2): l_type, l_whence, l_start, l_len, l_pid, and what aligns the next one.
+_FLOCK = struct.Struct("hhqqi0q")
+
+
+class SqliteBackend:
+    """The file, its lock file, and the byte of it that stands for this opening."""
+
+    def __init__(self, address: Address, path: Path) -> None:
+        """Make both files if they are absent, mode 0600. Raises ConfigError."""
+        self.name = address.name
+        self._url = address.url
+        self._lock_path = f"{path}.lock"
+        self._writer = 1 + randbelow((1 << _BITS) - 1)
+        self._lock_file = _open(self._lock_path, "lock file")
+        try:
+            # SQLite would create it with the umask's mode; its own side files take the mode of this one.
+            os.close(_open(str(path), "database"))
+            if not self._try_lock(self._writer):
+                raise ConfigError(f"The lock file {self._lock_path} cannot be locked.")
+        except ConfigError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the locks: from now on, what this opening left open is dangling."""
+        os.close(self._lock_file)
+
+    def write_engine(self) -> Engine:
+        """One connection, whose transactions take the write lock at their beginning."""
+        engine = create_engine(
+            self._url, pool_size=1, max_overflow=0, hide_parameters=True, connect_args={"isolation_level": None}
+        )
+        _begin_immediately(engine)
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+            _set(connection, *_DURABLE, "foreign_keys=ON")
+            entry.info[WRITER] = self._writer
+
+        return engine
+
+    def read_engine(self) -> Engine:
+        """Connections that cannot write and hold no transaction open between statements."""
+        return sqlite_read_engine(self._url)
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A transaction that may change the tables, and that only one process has at a time."""
+        engine = create_engine(
+            self._url, poolclass=NullPool, hide_parameters=True, connect_args={"isolation_level": None}
+        )
+        _begin_immediately(engine)
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+            # A table is changed by making it anew, which must not touch what refers to it.
+            _set(connection, *_DURABLE, "foreign_keys=OFF")
+
+        deadline = time.monotonic() + _MIGRATION_SECONDS
+        while not self._try_lock(_MIGRATION_BYTE):
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"Another engine has been changing the tables of {self.name} for a minute.")
+            time.sleep(0.05)
+        try:
+            with engine.begin() as connection:
+                yield connection
+                if connection.execute(text("PRAGMA foreign_key_check")).first() is not None:
+                    raise StoreError(f"The tables of {self.name} were not changed: rows refer to what is not there.")
+        finally:
+            self._lock(_MIGRATION_BYTE, fcntl.F_UNLCK)
+            engine.dispose()
+
+    def is_dead(self, connection: Connection, writer: int) -> bool:
+        """Whether nobody holds the byte of `writer`."""
+        if writer == self._writer:
+            return False
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, writer, 1, 0)
+        answer = _FLOCK.unpack(fcntl.fcntl(self._lock_file, fcntl.F_OFD_GETLK, asked))
+        return bool(answer[0] == fcntl.F_UNLCK)
+
+    def _try_lock(self, offset: int) -> bool:
+        with suppress(BlockingIOError):
+            self._lock(offset, fcntl.F_WRLCK)
+            return True
+        return False
+
+    def _lock(self, offset: int, kind: int) -> None:
+        try:
+            fcntl.fcntl(self._lock_file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise ConfigError(f"The lock file {self._lock_path} cannot be locked: {error.strerror}.") from error
+
+
+def sqlite_read_engine(url: URL) -> Engine:
+    """Connections that cannot write and hold no transaction open between statements."""
+    engine = create_engine(
+        url, pool_size=_READERS, max_overflow=_READERS, hide_parameters=True, isolation_level="AUTOCOMMIT"
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        _set(connection, _BUSY, "query_only=ON")
+
+    return engine
+
+
+_BUSY = f"busy_timeout={_BUSY_MILLISECONDS}"
+# First, since the second may have to wait already.
+_DURABLE = (_BUSY, "journal_mode=WAL", "synchronous=FULL")
+
+
+def _begin_immediately(engine: Engine) -> None:
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The driver would begin a transaction only before its first INSERT, and not before a SAVEPOINT.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _open(path: str, what: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"The {what} {path} cannot be opened: {error.strerror}.") from error
+
+
+def _set(connection: DBAPIConnection, *pragmas: str) -> None:
+    cursor = connection.cursor()
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
