@@ -1,13 +1,19 @@
 """PKCS#11 tokens: open one, generate and find keys on it, sign with them. The only importer of pkcs11."""
 
+from engine.token.administration import GeneratedKey
 from engine.token.custody import find_attribute_faults
-from engine.token.keys import KeyReference
+from engine.token.finding import key_not_found
+from engine.token.jwk import PrivateJwk, load_private_jwk
+from engine.token.keys import PROOF, KeyReference
+from engine.token.mechanisms import KEY_TYPES
 from engine.token.pin import CommandPin, CredentialPin, EnvironmentPin, FilePin, HeldPin, Pin, PinSource, ask_pin
 from engine.token.settings import TokenSettings
-from engine.token.token import FoundKey, GeneratedKey, Token
+from engine.token.token import FoundKey, Token
 from engine.token.uri import Pkcs11Uri, load_uri
 
 __all__ = [
+    "KEY_TYPES",
+    "PROOF",
     "CommandPin",
     "CredentialPin",
     "EnvironmentPin",
@@ -19,9 +25,12 @@ __all__ = [
     "Pin",
     "PinSource",
     "Pkcs11Uri",
+    "PrivateJwk",
     "Token",
     "TokenSettings",
     "ask_pin",
     "find_attribute_faults",
+    "key_not_found",
+    "load_private_jwk",
     "load_uri",
 ]

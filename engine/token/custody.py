@@ -52,6 +52,7 @@ _SAFE: Mapping[str, tuple[object, ...]] = {
     "derive": (False, None),
 }
 """What a private key that only signs and cannot leave must say. CKA_LOCAL is not here: see `Vendor.local_not_told`."""
+_SINCE_BIRTH = frozenset({"always_sensitive", "never_extractable"})
 
 
 def examine_key(pair: KeyPair, session: Session, connection: Connection) -> dict[str, object]:
@@ -95,21 +96,29 @@ def load_custody(private_key: Object, token: Token, origin: str | None = None) -
 
 def find_attribute_faults(record: Mapping[str, object]) -> tuple[str, ...]:
     """Every attribute that is not that of a private key that only signs and cannot leave, as a clause each."""
-    return tuple(
-        f"{name} is {'not told by the token' if record.get(name) is None else record[name]}, expected {allowed[0]}"
-        for name, allowed in _SAFE.items()
-        if record.get(name) not in allowed
-    )
+    return _find_faults(record, _SAFE)
 
 
-def check_custody(record: Mapping[str, object]) -> None:
-    """Raises IssuanceDefect naming every attribute of a generated private key that is not as it must be."""
-    faults = find_attribute_faults(record)
+def check_custody(record: Mapping[str, object], *, imported: bool = False) -> None:
+    """Raises IssuanceDefect naming every attribute of a new private key that is not as it must be.
+
+    One that was imported has been outside, whatever the token says now.
+    """
+    expected = {name: allowed for name, allowed in _SAFE.items() if not (imported and name in _SINCE_BIRTH)}
+    faults = _find_faults(record, expected)
     if faults:
         raise IssuanceDefect(
             "The token made a private key that is not sign-only, sensitive and not extractable; it was destroyed.",
             details=faults,
         )
+
+
+def _find_faults(record: Mapping[str, object], expected: Mapping[str, tuple[object, ...]]) -> tuple[str, ...]:
+    return tuple(
+        f"{name} is {'not told by the token' if record.get(name) is None else record[name]}, expected {allowed[0]}"
+        for name, allowed in expected.items()
+        if record.get(name) not in allowed
+    )
 
 
 def _read(private_key: Object, attribute: Attribute) -> object:

@@ -10,7 +10,8 @@ from functools import partial
 
 from engine.errors import IssuanceDefect, TokenKeyNotFound, TokenUnavailable
 from engine.token.connection import Connection
-from engine.token.keys import KeyReference, SigningKey, check_pair, find_pair
+from engine.token.finding import find_pair
+from engine.token.keys import KeyReference, SigningKey, check_pair
 from engine.token.mechanisms import SignatureMechanism
 from engine.token.sessions import PooledSession
 
@@ -34,19 +35,42 @@ class KnownKeys:
         self._lock = threading.Lock()
         self._keys: dict[KeyReference, SignatureMechanism] = {}
         """The latest last."""
+        self._destroyed: dict[KeyReference, None] = {}
+        """Some of these may still be found by whoever has looked for them before."""
 
     def remember(self, key: KeyReference, mechanism: SignatureMechanism) -> None:
         """A key has signed."""
         with self._lock:
+            if key in self._destroyed:
+                return
             self._keys.pop(key, None)
             self._keys[key] = mechanism
             while len(self._keys) > _MOST:
                 del self._keys[next(iter(self._keys))]
 
     def forget(self, key: KeyReference) -> None:
-        """A key was destroyed."""
+        """A key was removed."""
         with self._lock:
             self._keys.pop(key, None)
+
+    def forget_destroyed(self, key: KeyReference) -> None:
+        """A key is being destroyed here: nobody who has just used it has it remembered any more."""
+        with self._lock:
+            self._keys.pop(key, None)
+            self._destroyed[key] = None
+            while len(self._destroyed) > _MOST:
+                del self._destroyed[next(iter(self._destroyed))]
+
+    def forget_named(self, label: str, key_id: bytes) -> None:
+        """Every key with this label and id was destroyed."""
+        with self._lock:
+            for key in [key for key in self._keys if (key.label, key.id) == (label, key_id)]:
+                del self._keys[key]
+
+    def keep(self, key: KeyReference) -> None:
+        """A key was to be destroyed and was not."""
+        with self._lock:
+            self._destroyed.pop(key, None)
 
     def check_there(self, pooled: PooledSession, absent: KeyReference) -> None:
         """Raises KeysGone if `absent`, which was not found, has signed before, or the key that did last is not found.

@@ -108,6 +108,9 @@ KEY_PAIR_KINDS: Mapping[str, KeyPairKind] = {
     )
 }
 
+KEY_TYPES = tuple(KEY_PAIR_KINDS)
+"""Names of the types of key pairs that are generated, on a token that has their mechanism."""
+
 
 def find_usable(offered: Iterable[int], library: str) -> frozenset[int | str]:
     """The mechanisms of `offered`, and the key types, that work with this library (CK_INFO manufacturerID)."""
@@ -129,12 +132,18 @@ def find_signature_mechanism(algorithm: str, available: Collection[int | str]) -
 
 
 def find_key_pair_kind(key_type: str, available: Collection[int | str]) -> KeyPairKind:
-    """How this token generates a pair of this type. Raises UnsupportedRequest naming what is known or wanted."""
+    """How this token generates a pair of this type. Raises UnsupportedRequest naming what is known, wanted and had."""
     kind = KEY_PAIR_KINDS.get(key_type)
     if kind is None:
         raise UnsupportedRequest(f"The key type must be one of {', '.join(KEY_PAIR_KINDS)}, found {key_type!r}.")
+    able = [one.name for one in KEY_PAIR_KINDS.values() if one.mechanism in available and one.name in available]
+    instead = f"it generates {', '.join(able) or 'no key pairs'}"
     if kind.mechanism not in available:
-        raise UnsupportedRequest(f"The token cannot generate {key_type} keys: it would need CKM_{kind.mechanism.name}.")
-    if key_type not in available:
-        raise UnsupportedRequest(f"The token's library generates {key_type} keys, but cannot sign with them.")
+        raise UnsupportedRequest(
+            f"The token cannot generate {key_type} keys: it would need CKM_{kind.mechanism.name}; {instead}."
+        )
+    if kind.name not in able:
+        raise UnsupportedRequest(
+            f"The token's library generates {key_type} keys, but cannot sign with them; {instead}."
+        )
     return kind

@@ -2,6 +2,7 @@
 
 A PIN comes by reference only, is read when it is needed and is not kept. The exception is one that a person types: it
 is asked for once and held in memory, since nobody may be there when the token has to be logged in to again.
+The password of a database is kept and read in the same ways.
 """
 
 import getpass
@@ -46,10 +47,12 @@ class FilePin:
     """A PIN in a file that only its owner may read: one line, whose end is not part of the PIN."""
 
     path: str
+    called: str = "PIN"
+    """What messages call it."""
 
     def load_pin(self) -> Pin:
         """Read it. Raises ConfigError if the file is missing, open to others, or is not one line."""
-        return _read_file(self.path, f"The PIN file {self.path}", closed_to=0o077)
+        return _read_file(self.path, self.called, f"The {self.called} file {self.path}", closed_to=0o077)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,15 @@ class EnvironmentPin:
     """A PIN in an environment variable. `name` is the variable's name, not the PIN."""
 
     name: str
+    called: str = "PIN"
+    """What messages call it."""
 
     def load_pin(self) -> Pin:
         """Read it. Raises ConfigError if the variable is not set or is empty."""
         value = os.environ.get(self.name)
         if value is None:
-            raise ConfigError(f"The environment variable {self.name}, which should hold the PIN, is not set.")
-        return _checked(os.fsencode(value), f"The environment variable {self.name}")
+            raise ConfigError(f"The environment variable {self.name}, which should hold the {self.called}, is not set.")
+        return _checked(os.fsencode(value), self.called, f"The environment variable {self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,15 @@ class CommandPin:
     command: tuple[str, ...]
     """The program, found as execvp(3) does, and its arguments."""
     seconds: float = _COMMAND_SECONDS
+    called: str = "PIN"
+    """What messages call it."""
 
     def load_pin(self) -> Pin:
         """Run it. Raises ConfigError unless it ends in time with status 0, having printed one line.
 
         What it writes to standard error goes nowhere: a program that fails may well print what it was given.
         """
-        what = f"The PIN command {self.command[0]}"
+        what = f"The {self.called} command {self.command[0]}"
         deadline = time.monotonic() + self.seconds
         try:
             process = subprocess.Popen(  # noqa: S603 (the operator's own program, named in the configuration)
@@ -103,7 +110,7 @@ class CommandPin:
         if status != 0:
             how = f"ended with status {status}" if status > 0 else f"was killed by signal {-status}"
             raise ConfigError(f"{what} {how}; run it by hand as the engine's user to see why.")
-        return _checked(_line(output), f"The output of the PIN command {self.command[0]}")
+        return _checked(_line(output), self.called, f"The output of the {self.called} command {self.command[0]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +119,20 @@ class CredentialPin:
 
     name: str
     """The credential's name: a file in the folder that CREDENTIALS_DIRECTORY names."""
+    called: str = "PIN"
+    """What messages call it."""
 
     def load_pin(self) -> Pin:
         """Read it. Raises ConfigError outside a service that has it."""
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if not folder:
             raise ConfigError(
-                f"The PIN should be the systemd credential {self.name}, but CREDENTIALS_DIRECTORY is not set: "
-                f"start the engine as a service with LoadCredential={self.name}:PATH."
+                f"The {self.called} should be the systemd credential {self.name}, but CREDENTIALS_DIRECTORY is not "
+                f"set: start the engine as a service with LoadCredential={self.name}:PATH."
             )
         # The group's bits are not looked at: for a service with User= they show the mask of an access list.
-        return _read_file(os.path.join(folder, self.name), f"The systemd credential {self.name}", closed_to=0o007)
+        path = os.path.join(folder, self.name)
+        return _read_file(path, self.called, f"The systemd credential {self.name}", closed_to=0o007)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +165,11 @@ def ask_pin(token: str) -> Pin:
         typed = getpass.getpass(f"PIN of token {token}: ").encode()
     except (EOFError, KeyboardInterrupt, UnicodeError):
         raise ConfigError(f"The PIN of token {token!r} was not typed.") from None
-    return _checked(typed, "The terminal's line")
+    return _checked(typed, "PIN", "The terminal's line")
 
 
-def _read_file(path: str, what: str, *, closed_to: int) -> Pin:
-    """The PIN in an ordinary file whose mode has none of the bits `closed_to`."""
+def _read_file(path: str, called: str, what: str, *, closed_to: int) -> Pin:
+    """The secret in an ordinary file whose mode has none of the bits `closed_to`."""
     try:
         # Non-blocking, so that a named pipe without a writer is refused instead of waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -177,7 +187,7 @@ def _read_file(path: str, what: str, *, closed_to: int) -> Pin:
         content = os.read(descriptor, _READ)
     finally:
         os.close(descriptor)
-    return _checked(_line(content), what)
+    return _checked(_line(content), called, what)
 
 
 def _read_output(process: "subprocess.Popen[bytes]", deadline: float) -> bytes:
@@ -203,7 +213,9 @@ def _line(content: bytes) -> bytes:
     return content.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _checked(octets: bytes, what: str) -> Pin:
+def _checked(octets: bytes, called: str, what: str) -> Pin:
     if not 0 < len(octets) <= _LONGEST or any(octet < 0x20 for octet in octets):
-        raise ConfigError(f"{what} must hold a PIN of 1 to {_LONGEST} bytes on one line, without control characters.")
+        raise ConfigError(
+            f"{what} must hold a {called} of 1 to {_LONGEST} bytes on one line, without control characters."
+        )
     return Pin(octets)

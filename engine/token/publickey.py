@@ -88,7 +88,10 @@ CURVE_BY_PARAMETERS = {curve.parameters: curve for curve in CURVES}
 
 @dataclass(frozen=True, slots=True)
 class PublicHalf:
-    """A public key as it leaves the token. `family` is EC, RSA or Ed25519; `signature_length` is in octets, raw."""
+    """A public key as it leaves the token, or is to enter it.
+
+    `family` is EC, RSA or Ed25519; `signature_length` is in octets, raw; `spki` DER.
+    """
 
     family: str
     key_type: str
@@ -100,19 +103,20 @@ def load_public_half(public_key: Object) -> PublicHalf:
     """Read a public key object. Raises UnsupportedRequest for a type, curve or encoding that is not known."""
     key_type = public_key[Attribute.KEY_TYPE]
     if key_type == KeyType.RSA:
-        return _rsa(public_key[Attribute.MODULUS], public_key[Attribute.PUBLIC_EXPONENT])
+        return rsa_half(public_key[Attribute.MODULUS], public_key[Attribute.PUBLIC_EXPONENT])
     if key_type not in (KeyType.EC, KeyType.EC_EDWARDS):
         raise UnsupportedRequest("The key on the token is of a type other than EC, RSA and Ed25519.")
     parameters, point = public_key[Attribute.EC_PARAMS], public_key[Attribute.EC_POINT]
     if parameters in ED25519_PARAMETERS:
-        return _ed25519(point)
+        return ed25519_half(point)
     curve = CURVE_BY_PARAMETERS.get(parameters)
     if curve is None:
         raise UnsupportedRequest("The key on the token is on a curve other than P-256, P-384, P-521 and Ed25519.")
-    return _elliptic(curve, point)
+    return elliptic_half(curve, point)
 
 
-def _elliptic(curve: Curve, value: bytes) -> PublicHalf:
+def elliptic_half(curve: Curve, value: bytes) -> PublicHalf:
+    """From CKA_EC_POINT in any of its wrappings. Raises UnsupportedRequest."""
     size = 2 * curve.width + 1
     for wrapping in curve.wrappings:
         if len(value) == len(wrapping) + size and value.startswith(wrapping):
@@ -124,7 +128,8 @@ def _elliptic(curve: Curve, value: bytes) -> PublicHalf:
     raise UnsupportedRequest(f"The token's point for a {curve.name} key is {len(value)} bytes in no known encoding.")
 
 
-def _ed25519(value: bytes) -> PublicHalf:
+def ed25519_half(value: bytes) -> PublicHalf:
+    """From CKA_EC_POINT, bare or in an OCTET STRING. Raises UnsupportedRequest."""
     if len(value) == 34 and value.startswith(b"\x04\x20"):
         value = value[2:]
     if len(value) != 32:
@@ -133,10 +138,16 @@ def _ed25519(value: bytes) -> PublicHalf:
     return PublicHalf("Ed25519", "Ed25519", 64, spki)
 
 
-def _rsa(modulus: bytes, exponent: bytes) -> PublicHalf:
+def rsa_half(modulus: bytes, exponent: bytes) -> PublicHalf:
+    """From CKA_MODULUS and CKA_PUBLIC_EXPONENT."""
     key = _tlv(_SEQUENCE, _integer(modulus) + _integer(exponent))
     spki = _tlv(_SEQUENCE, _RSA_ENCRYPTION + _tlv(_BIT_STRING, b"\x00" + key))
     return PublicHalf("RSA", "RSA", (int.from_bytes(modulus).bit_length() + 7) // 8, spki)
+
+
+def wrap_point(point: bytes) -> bytes:
+    """CKA_EC_POINT as PKCS#11 2.40 section 2.3.3 has it: a DER OCTET STRING."""
+    return _tlv(_OCTET_STRING, point)
 
 
 def _integer(magnitude: bytes) -> bytes:

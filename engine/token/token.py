@@ -7,35 +7,29 @@
 Safe to use from any number of threads, never across a fork.
 """
 
-import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from pkcs11.types import Session
+from pkcs11.constants import Attribute
 
-from engine.errors import EngineError, TokenKeyNotFound, TokenUnavailable, UnsupportedRequest
+from engine.errors import TokenKeyNotFound, TokenUnavailable, UnsupportedRequest
 from engine.token import module as modules
+from engine.token.administration import Administration, GeneratedKey
 from engine.token.calls import Calls
 from engine.token.connection import Connection
-from engine.token.custody import check_custody, examine_key, load_custody
+from engine.token.custody import load_custody
+from engine.token.finding import IsHidden, find_ids, find_pair
 from engine.token.jwk import PrivateJwk, load_private_jwk
 from engine.token.keys import (
     KeyPair,
     KeyReference,
     SigningKey,
-    check_free,
-    check_key_id,
-    check_label,
-    check_pair,
-    destroy_all,
-    find_pair,
-    generate_pair,
     load_signing_key,
 )
 from engine.token.known_keys import KnownKeys
-from engine.token.mechanisms import KeyPairKind, SignatureMechanism, find_key_pair_kind, find_signature_mechanism
+from engine.token.mechanisms import SignatureMechanism, find_key_pair_kind, find_signature_mechanism
 from engine.token.module import Module
 from engine.token.pin import PinSource
 from engine.token.reauthentication import Reauthentication
@@ -44,15 +38,8 @@ from engine.token.sessions import PooledSession
 from engine.token.settings import TokenSettings, check_uri, find_pin_source
 from engine.token.uri import Pkcs11Uri, load_uri
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratedKey:
-    """A new key pair: SubjectPublicKeyInfo in DER and the custody record."""
-
-    spki: bytes
-    custody: dict[str, object]
+_PROOF_ALGORITHMS = {"EC": "ecdsa-with-SHA256", "RSA": "sha256WithRSAEncryption", "Ed25519": "id-Ed25519"}
+"""One for each family of keys, without which none of it can be used here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +60,7 @@ class Token:
         self._keys = KnownKeys(settings.name, self._sign_uncounted)
         self._recovery = Recovery(settings, module, uri, pin, self._keys)
         self._calls = Calls(settings.name, self._recovery, settings.sign_seconds)
+        self._administration = Administration(settings.name, self._recovery, self._calls, self._keys, self._sign)
         waiting = min(settings.wait_seconds, settings.sign_seconds / 2)  # it counts as part of the call
         self._reauthentication = Reauthentication(settings.name, pin, waiting)
         self._mechanisms: dict[str, SignatureMechanism] = {}
@@ -154,7 +142,7 @@ class Token:
         mechanism = self._signature_mechanism(algorithm)
         return self._calls.in_session("sign", self._sign_found, key, mechanism, mechanism.prepare(message))
 
-    def sign_with_jwk(self, jwk: Mapping[str, str], algorithm: str, message: bytes) -> bytes:
+    def sign_with_jwk(self, jwk: Mapping[str, object], algorithm: str, message: bytes) -> bytes:
         """As `sign`, with a private JWK as a session object: sensitive, not extractable, sign only, destroyed after.
 
         Whether the public members belong to the private ones is for the caller to check, by verifying.
@@ -171,29 +159,38 @@ class Token:
         TokenKeyAmbiguous if the id is taken, UnsupportedRequest if the token cannot, IssuanceDefect if the key is not
         as it must be. A failed call leaves nothing on the token.
         """
-        check_label(label)
-        check_key_id(key_id)
         kind = find_key_pair_kind(key_type, self._connection.usable)
         mechanism = self._signature_mechanism(kind.signature_algorithm)
-        with modules.exclusive(self._recovery.module.path):
-            self._calls.administer("look for a key", lambda session: check_free(session, key_id))
-            try:
-                return self._calls.administer(
-                    "generate a key", lambda session: self._generate(session, kind, mechanism, label, key_id)
-                )
-            except BaseException:
-                self._destroy_leftovers(label, key_id)
-                raise
+        return self._administration.generate(kind, mechanism, label, key_id)
 
-    def find_key(self, label: str | None, key_id: bytes | None) -> FoundKey:
+    def check_key_type(self, key_type: str) -> None:
+        """Raises UnsupportedRequest, naming those it does, unless the token generates keys of this type."""
+        find_key_pair_kind(key_type, self._connection.usable)
+
+    def import_key(self, jwk: PrivateJwk, label: str, key_id: bytes) -> None:
+        """Create both halves of a private JWK as a sign-only, sensitive, non-extractable token key pair.
+
+        Whether the halves belong together is for the caller to check, by `prove`. Raises TokenKeyAmbiguous if the id is
+        taken, UnsupportedRequest if the token cannot, IssuanceDefect if the key is not as it must be. A failed call
+        leaves nothing on the token.
+        """
+        self._signature_mechanism(_PROOF_ALGORITHMS[jwk.public_half.family])
+        self._administration.import_jwk(jwk, label, key_id)
+
+    def find_ids(self, label: str) -> frozenset[bytes]:
+        """CKA_ID of every key with this label, pair or half."""
+        return self._calls.in_session("find a key", lambda pooled: find_ids(pooled.session, label, pooled.is_logged_in))
+
+    def find_key(self, label: str | None, key_id: bytes | None, is_hidden: IsHidden | None = None) -> FoundKey:
         """The one key pair with this label and id, either of which may be None.
 
-        Raises TokenKeyNotFound, or TokenKeyAmbiguous saying which attribute to name or to change.
+        A key that `is_hidden` is as if it were not there. Raises TokenKeyNotFound, or TokenKeyAmbiguous saying which
+        attribute to name or to change.
         """
 
         def find(pooled: PooledSession) -> FoundKey:
             connection = self._connection
-            pair = find_pair(pooled.session, label, key_id, connection.is_logged_in)
+            pair = find_pair(pooled.session, label, key_id, connection.is_logged_in, is_hidden)
             pair.signing_key()
             pair.check_kind()
             custody = load_custody(pair.private_key, connection.token)
@@ -206,66 +203,23 @@ class Token:
 
         The key found must be the pinned one. `engine.token.custody.examine_key` has the members.
         """
-
-        def examine(session: Session) -> dict[str, object]:
-            connection = self._connection
-            pair = find_pair(session, key.label, key.id, connection.is_logged_in)
-            pair.check_pinned(key)
-            return examine_key(pair, session, connection)
-
         self._calls.in_session("find a key", self._find_pinned, key)  # which brings back a token that is gone
-        with modules.exclusive(self._recovery.module.path):
-            return self._calls.administer("examine a key", examine)
+        return self._administration.examine(key)
+
+    def destroy_key(self, key: KeyReference) -> None:
+        """Destroy both halves of a key, which must be the pinned one. There is no way back."""
+        self._administration.destroy(key)
+
+    def destroy_leftovers(self, label: str, key_id: bytes) -> int:
+        """Destroy every object of a key pair with this label and id, be it half a pair; how many.
+
+        For a caller that knows that nobody has use for it. There is no way back.
+        """
+        return self._administration.destroy_leftovers(label, key_id)
 
     def connected(self) -> object:
         """An object that is another one after every loss of the token. Raises TokenUnavailable while it is away."""
         return self._connection.mark
-
-    def destroy_key(self, key: KeyReference) -> None:
-        """Destroy both halves of a key, which must be the pinned one. There is no way back."""
-
-        def destroy(session: Session) -> None:
-            pair = find_pair(session, key.label, key.id, self._connection.is_logged_in)
-            pair.check_pinned(key)
-            pair.private_key.destroy()
-            pair.public_key.destroy()
-
-        connection = self._connection
-        with modules.exclusive(self._recovery.module.path):
-            try:
-                self._calls.administer("destroy a key", destroy)
-                self._keys.forget(key)
-            finally:
-                connection.pool.forget_keys()
-
-    def destroy_leftovers(self, label: str, key_id: bytes) -> None:
-        """Destroy what a generation left under this label and id when its process was killed: half a pair, mostly.
-
-        For a caller that has found no key pair there and has never registered one. There is no way back.
-        """
-        with modules.exclusive(self._recovery.module.path):
-            self._destroy_leftovers(label, key_id)
-
-    def _generate(
-        self, session: Session, kind: KeyPairKind, mechanism: SignatureMechanism, label: str, key_id: bytes
-    ) -> GeneratedKey:
-        generate_pair(session, kind, label, key_id, self._connection.module.library.manufacturer_id)
-        # Found again instead of taken from the answer: this also proves that there is exactly one.
-        pair = find_pair(session, label, key_id, self._connection.is_logged_in)
-        custody = load_custody(pair.private_key, self._connection.token, "generated")
-        check_custody(custody)
-        check_pair(pair, mechanism, lambda key, prepared: self._sign(key, mechanism, prepared))
-        return GeneratedKey(pair.public_half.spki, custody)
-
-    def _destroy_leftovers(self, label: str, key_id: bytes) -> None:
-        """After a failed generation, of which the token may have answered nothing and yet have made the key."""
-        try:
-            destroyed = self._calls.administer("clear up", lambda session: destroy_all(session, label, key_id))
-        except EngineError as error:
-            _log.error("A key of id %s may be left on token %r: %s", key_id.hex(), self._settings.name, error)
-        else:
-            _log.info("After a failed generation %d objects of id %s were destroyed.", destroyed, key_id.hex())
-            self._connection.pool.forget_keys()
 
     def _sign_pinned(
         self,
@@ -305,9 +259,10 @@ class Token:
         mechanism: SignatureMechanism,
         prepared: bytes,
     ) -> bytes:
-        private_key = pooled.session.create_object(private_jwk.template)
+        private_key = pooled.session.create_object({**private_jwk.template, Attribute.TOKEN: False})
+        half = private_jwk.public_half
         try:
-            signing_key = load_signing_key(private_key, private_jwk.family, private_jwk.signature_length)
+            signing_key = load_signing_key(private_key, half.family, half.signature_length)
             return self._sign(signing_key, mechanism, prepared, pooled)
         finally:
             # If even this fails, the session is dropped, and session objects end with their session.

@@ -4,6 +4,7 @@ So a row that a newer version has made untrue is noticed, and the table in the R
 """
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11.constants import DEFAULT, Attribute, MechanismFlag, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.mechanisms import KeyType, Mechanism
 from pkcs11.types import Object, Session
 
 from engine.errors import ConfigError, TokenKeyNotFound, UnsupportedRequest
-from engine.token import KeyReference, Token
+from engine.token import KeyReference, Token, load_private_jwk
 from engine.token.mechanisms import KEY_PAIR_KINDS, SIGNATURE_MECHANISMS
 from tests.token.conftest import NewKey, OtherProcess
 from tests.token.devices import Device, chosen_device
@@ -98,6 +100,15 @@ def sign(algorithm: str) -> Callable[[Bench], object]:
 def import_a_private_key(bench: Bench) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     bench.token.sign_with_jwk(render_jwk(key), "ecdsa-with-SHA256", b"message")
+
+
+def tell_the_past_of_an_imported_key(bench: Bench) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    bench.token.import_key(load_private_jwk(render_jwk(key)), "trial", b"imported")
+    custody = bench.token.custody(KeyReference("trial", b"imported", hashlib.sha256(spki).hexdigest()))
+    if custody["always_sensitive"] or custody["never_extractable"]:
+        raise Lacking("it is said never to have been outside")
 
 
 def keep_two_keys_of_one_id(bench: Bench) -> None:
@@ -197,6 +208,7 @@ TRIALS: dict[str, Callable[[Bench], object]] = {
     **{algorithm: sign(algorithm) for algorithm in SIGNATURE_MECHANISMS},
     "secp256k1": lambda bench: bench.make_pair(b"k1", SECP256K1),
     "importing private keys": import_a_private_key,
+    "telling the past of imported keys": tell_the_past_of_an_imported_key,
     "two keys of one id": keep_two_keys_of_one_id,
     "CKA_LOCAL": say_that_a_generated_key_is_local,
     "public capabilities": lambda bench: bench.make_pair(b"public", public_template={Attribute.VERIFY: True}),

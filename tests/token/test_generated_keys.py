@@ -183,7 +183,7 @@ def test_a_key_that_the_token_made_extractable_is_destroyed_and_refused(
     device.skip_unless("extractable keys")
     key_id = os.urandom(16)
     with (
-        interposed(token_settings.module, lambda _, original: _extractable(original), ["C_GenerateKeyPair"]),
+        interposed(token_settings.module, lambda _, original: extractable_made(original), ["C_GenerateKeyPair"]),
         pytest.raises(IssuanceDefect, match="sign-only, sensitive and not extractable") as caught,
     ):
         token.generate_key(device.key_type, "unsafe", key_id)
@@ -234,11 +234,15 @@ class _Attribute(ctypes.Structure):
     _fields_ = (("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("length", ctypes.c_ulong))
 
 
-def _extractable(original: Function) -> Function:
-    """C_GenerateKeyPair with CKA_EXTRACTABLE true in its private template, as some tokens have it by default."""
+def extractable_made(original: Function, place: int = 4) -> Function:
+    """A function with CKA_EXTRACTABLE true in the template that is its argument at `place`, counted from 0.
+
+    Some tokens have it so by default. The private template of C_GenerateKeyPair is at 4.
+    """
 
     def call(*arguments: int) -> int:
-        template, count = (_Attribute * arguments[5]).from_address(arguments[4]), arguments[5]
+        count = arguments[place + 1]
+        template = (_Attribute * count).from_address(arguments[place])
         for attribute in template[:count]:
             if attribute.type == Attribute.EXTRACTABLE:
                 ctypes.memset(attribute.value, 1, 1)

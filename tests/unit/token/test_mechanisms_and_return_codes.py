@@ -9,7 +9,7 @@ from pkcs11.mechanisms import Mechanism
 
 from engine.errors import SigningFailed, TokenBusy, TokenLoginRefused, TokenUnavailable, UnsupportedRequest
 from engine.token.keys import SigningKey
-from engine.token.mechanisms import SIGNATURE_MECHANISMS, find_key_pair_kind, find_signature_mechanism
+from engine.token.mechanisms import SIGNATURE_MECHANISMS, find_key_pair_kind, find_signature_mechanism, find_usable
 from engine.token.returncodes import Cure, classify, classify_number
 
 
@@ -40,9 +40,12 @@ def test_pss_names_hash_mgf_and_salt_length_whatever_the_mechanism() -> None:
         assert [int(part) for part in mechanism.parameter] == [0x250, 2, 32]  # CKM_SHA256, CKG_MGF1_SHA256
 
 
-def test_a_key_type_that_the_token_cannot_generate_is_refused_naming_the_mechanism() -> None:
-    with pytest.raises(UnsupportedRequest, match="CKM_EC_EDWARDS_KEY_PAIR_GEN"):
-        find_key_pair_kind("Ed25519", {Mechanism.EC_KEY_PAIR_GEN})
+def test_a_key_type_that_the_token_cannot_generate_is_refused_naming_the_mechanism_and_the_types_it_can() -> None:
+    sentence = r"would need CKM_EC_EDWARDS_KEY_PAIR_GEN; it generates secp256r1, secp384r1, secp521r1\.$"
+    with pytest.raises(UnsupportedRequest, match=sentence):
+        find_key_pair_kind("Ed25519", find_usable([Mechanism.EC_KEY_PAIR_GEN], ""))
+    with pytest.raises(UnsupportedRequest, match="it generates no key pairs"):
+        find_key_pair_kind("RSA", find_usable([], ""))
 
 
 def test_r_and_s_that_a_token_shortened_are_padded_to_the_width_of_the_field() -> None:
