@@ -141,22 +141,31 @@ def check_iaca_matches(certificate: Certificate, order: IacaOrder) -> None:
     ):
         if given is not None and whole_seconds(member, given, faults) != there:
             faults.append(must(f"IACA's {member}", "be what its certificate says", given.isoformat()))
-    ordered: list[tuple[str, str, Extension]] = [
-        (
-            "issuerAlternativeNameConf",
-            _ISSUER_ALTERNATIVE_NAME,
-            iaca_alternative_name(order.issuer_alternative_name, faults),
-        )
-    ]
+    _compare_alternative_name(certificate, order.issuer_alternative_name, "issuerAlternativeNameConf", faults)
     if order.crl_distribution_point_uri is not None:
-        uri = load_distribution_point(order.crl_distribution_point_uri, faults)
-        ordered.append(("crlDistributionPointUri", _CRL_DISTRIBUTION_POINTS, CRLDistributionPoints(uri)))
-    for member, oid, extension in ordered:
-        _, certified_value = certificate.extensions.get(oid, (False, b""))
-        wanted = read_children(read_element(build_extension(extension)).content)[-1].content
-        if _names_in(certified_value) != _names_in(wanted):
-            faults.append(f"The IACA's {member} must be what its certificate says, found something else.")
+        points = CRLDistributionPoints(load_distribution_point(order.crl_distribution_point_uri, faults))
+        _compare(certificate, _CRL_DISTRIBUTION_POINTS, points, "crlDistributionPointUri", faults)
     check_no_faults(faults)
+
+
+def check_iaca_alternative_name(certificate: Certificate, order: IssuerAlternativeNameOrder) -> None:
+    """Raise PolicyRefusal unless the IssuerAltName of this IACA certificate is what was ordered."""
+    faults: list[str] = []
+    _compare_alternative_name(certificate, order, "issuerAlternativeNames", faults)
+    check_no_faults(faults)
+
+
+def _compare_alternative_name(
+    certificate: Certificate, order: IssuerAlternativeNameOrder, member: str, faults: list[str]
+) -> None:
+    _compare(certificate, _ISSUER_ALTERNATIVE_NAME, iaca_alternative_name(order, faults), member, faults)
+
+
+def _compare(certificate: Certificate, oid: str, extension: Extension, member: str, faults: list[str]) -> None:
+    _, certified_value = certificate.extensions.get(oid, (False, b""))
+    wanted = read_children(read_element(build_extension(extension)).content)[-1].content
+    if _names_in(certified_value) != _names_in(wanted):
+        faults.append(f"The IACA's {member} must be what its certificate says, found something else.")
 
 
 def _names_in(value: bytes) -> list[bytes]:

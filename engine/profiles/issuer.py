@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 
-from engine.errors import PolicyRefusal
+from engine.errors import PolicyRefusal, RequestError
 from engine.profiles.faults import check_no_faults
 from engine.profiles.iaca import check_iso_key, iaca_alternative_name, iaca_subject, iaca_validity
 from engine.profiles.orders import IacaOrder
@@ -74,27 +75,35 @@ def issuer_from_certificate(certificate: Certificate, signing_key: PublicKey) ->
     )
 
 
-def check_presented_issuer(certificate: Certificate, known_authorities: Sequence[Certificate]) -> None:
-    """Raise PolicyRefusal unless a CA certificate that a caller presents is what some authority has signed.
+def check_presented_issuer(certificate: Certificate, trusted: Sequence[Certificate]) -> None:
+    """Raise PolicyRefusal unless a CA certificate that a caller presents, or has stored, is what an authority signed.
 
     Anybody can write a certificate with any name around a public key. It is believed if it is self-signed, or signed
-    by one of `known_authorities`, whose subject is its issuer, or is itself one of them.
+    by one of the `trusted` CA certificates, whose subject is its issuer, or is itself one of them.
     """
-    if certificate in known_authorities:
+    if certificate in trusted or is_self_signed(certificate):
         return
-    signers = [one for one in known_authorities if one.subject == certificate.issuer]
-    if certificate.subject == certificate.issuer:
-        signers.append(certificate)
-    for signer in signers:
-        try:
-            check_signed_by(certificate.der, signer.public_key)
-        except InvalidSignature:
-            continue
+    if any(one.subject == certificate.issuer and _is_signed_by(certificate, one.public_key) for one in trusted):
         return
     raise PolicyRefusal(
-        "The issuer certificate must be self-signed, stored, or signed by a stored CA certificate, "
-        "found one with another signature."
+        "The issuer certificate must be self-signed, or a trusted CA certificate or signed by one (which was issued "
+        "into an attached store, or put there by one who may issue), found another."
     )
+
+
+@lru_cache(maxsize=256)
+def is_self_signed(certificate: Certificate) -> bool:
+    """Whether issuer and subject are the same and the signature verifies under the certificate's own key."""
+    return certificate.subject == certificate.issuer and _is_signed_by(certificate, certificate.public_key)
+
+
+def _is_signed_by(certificate: Certificate, key: PublicKey) -> bool:
+    """A signature with an algorithm that is not accepted, such as SHA-1, proves nothing."""
+    try:
+        check_signed_by(certificate.der, key)
+    except (InvalidSignature, RequestError):
+        return False
+    return True
 
 
 def issuer_from_iaca_order(order: IacaOrder, signing_key: PublicKey, now: datetime) -> Issuer:
