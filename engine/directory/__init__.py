@@ -9,7 +9,9 @@ from engine.directory.custody import KeyRecord
 from engine.directory.descriptors import (
     CaSigned,
     CsrSource,
+    EntryOrder,
     HostedKey,
+    IacaAsIssuer,
     IacaData,
     IacaPem,
     IacaSigner,
@@ -21,18 +23,23 @@ from engine.directory.descriptors import (
     SubjectSource,
 )
 from engine.directory.directory import Directory
-from engine.directory.kms import Kms
+from engine.directory.kms import KNOWN_KEY_TYPES, DeletedKey, Kms
+from engine.directory.resources import Resource
 from engine.directory.roles import ROLES, Permission
 from engine.directory.x509_service import X509Service
 from engine.directory.x509_store import X509Store
 
 __all__ = [
+    "KNOWN_KEY_TYPES",
     "ROLES",
     "CaSigned",
     "Credential",
     "CsrSource",
+    "DeletedKey",
     "Directory",
+    "EntryOrder",
     "HostedKey",
+    "IacaAsIssuer",
     "IacaData",
     "IacaPem",
     "IacaSigner",
@@ -43,6 +50,7 @@ __all__ = [
     "KeySource",
     "Kms",
     "Permission",
+    "Resource",
     "SelfSigned",
     "SubjectSource",
     "X509Service",

@@ -14,7 +14,10 @@ API_KEY_OCTETS = 32
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A known API key, by its id; the secret is not kept. `scope` is the path it may act on and below."""
+    """A known API key, or the session of an account, by its id; the secret is not kept.
+
+    `scope` is the path it may act on and below.
+    """
 
     id: str
     scope: str
@@ -27,6 +30,11 @@ class Credential:
     def may_use(self, path: str) -> bool:
         """Whether `path` is the scope or lies below it."""
         return path == self.scope or path.startswith(f"{self.scope}.")
+
+    @property
+    def issues_below(self) -> str | None:
+        """The path at and below which it may issue; None: it may not."""
+        return self.scope if self.may(Permission.ISSUE) else None
 
 
 def hash_secret(secret: str) -> str:
@@ -42,6 +50,9 @@ def create_api_key(store: Store, *, credential_id: str, scope: str, roles: Seque
 
 
 def find_credential(store: Store, secret: str) -> Credential | None:
-    """The credential with this secret, or None."""
+    """The credential with this secret, or None: an API key that is not revoked, or an account's session before its end.
+
+    What was revoked, disabled or has expired a moment ago is found no more: every call asks the database.
+    """
     row = store.find_credential(hash_secret(secret))
     return None if row is None else Credential(id=row.credential_id, scope=row.scope, roles=row.roles)

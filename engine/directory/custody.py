@@ -14,8 +14,8 @@ from engine.store import KeyRow
 from engine.token import find_attribute_faults
 from engine.x509.spki import PublicKey
 
-GENERATED, ADOPTED = "generated", "adopted"
-"""Origins: made on the token by this engine, or found there."""
+GENERATED, ADOPTED, IMPORTED = "generated", "adopted", "imported"
+"""Origins: made on the token by this engine, found there, or brought there from outside by a caller of this engine."""
 
 _SUFFICIENT: Mapping[str, frozenset[str]] = {
     "read": frozenset({"refused"}),
@@ -59,6 +59,8 @@ def build_record(row: KeyRow, public_key: PublicKey) -> KeyRecord:
 
 def _origin_faults(custody: Mapping[str, object], origin: str) -> list[str]:
     """Whether the key was made on its token: CKA_LOCAL, or this engine's own word where the token never says so."""
+    if origin == IMPORTED and custody.get("local") is True:
+        return ["the key was imported, whatever the token says of it"]
     if custody.get("local") is True or (origin == GENERATED and "local_not_told" in custody):
         return []
     return [f"local is {custody.get('local')}, expected True: the key was not made on the token ({origin})"]
@@ -83,23 +85,33 @@ def _shown(test: object) -> str:
 
 
 class CustodyWatch:
-    """When keys were last found sufficient, and on which connection of the token; in memory, so a start looks anew."""
+    """When the keys of a token were last found sufficient, and on which connection; in memory, so a start looks anew.
+
+    A key is known by its path and its public half: one that is made anew under the path of another was not examined.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
         self.clock = clock
         self.checking = threading.Lock()
         """Held while a key is examined because requests wait for it, so that they do not all examine it."""
-        self._found: dict[str, tuple[float, object]] = {}
+        self._found: dict[str, tuple[str, float, object]] = {}
 
-    def record(self, path: str, began: float, connection: object, *, is_sufficient: bool) -> None:
-        """The key at `path` was examined, beginning at `began` on the clock, on that connection."""
+    def record(self, path: str, spki_sha256: str, began: float, connection: object, *, is_sufficient: bool) -> None:
+        """The key with that public half at `path` was examined, beginning at `began`, on that connection."""
         if is_sufficient:
-            self._found[path] = (began, connection)
+            self._found[path] = (spki_sha256, began, connection)
         else:
             self._found.pop(path, None)
 
-    def is_recent(self, path: str, connection: object, seconds: float) -> bool:
+    def forget(self, path: str) -> None:
+        """The path stands for no key any more."""
+        self._found.pop(path, None)
+
+    def is_recent(self, path: str, spki_sha256: str, connection: object, seconds: float) -> bool:
         """Whether the key was found sufficient on this connection in the last `seconds`."""
         found = self._found.get(path)
-        return found is not None and found[1] is connection and self.clock() - found[0] < seconds
+        if found is None:
+            return False
+        examined, began, examined_on = found
+        return examined == spki_sha256 and examined_on is connection and self.clock() - began < seconds

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from engine.profiles.orders import IacaOrder
+from engine.profiles.orders import IacaOrder, IssuerAlternativeNameOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class CaSigned:
     key: KeyDescriptor
     certificate_pem: str | None = None
     certificate_id: str | None = None
+    members: str = "issuer.issuerCertificatePEM or issuer.issuerCertificateId"
+    """Where a request can name the certificate, for refusals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +76,28 @@ class IacaPem:
     pem: str
 
 
-IacaSigner = IacaData | IacaPem
+@dataclass(frozen=True, slots=True)
+class IacaAsIssuer:
+    """An IACA that is named, or found, as the issuer of a generic certificate is."""
+
+    issuer: CaSigned
+    alternative_name: IssuerAlternativeNameOrder | None = None
+    """What its IssuerAltName must be; None: whatever it is."""
+
+    @property
+    def key(self) -> KeyDescriptor:
+        """The key of the IACA."""
+        return self.issuer.key
+
+
+IacaSigner = IacaData | IacaPem | IacaAsIssuer
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOrder:
+    """A certificate that was not made here, PEM, to be kept in a store."""
+
+    type: Literal["base", "vical-entry"]
+    pem: str = field(repr=False)
+    metadata: Mapping[str, object] | None = None
+    """The complementary metadata of a `vical-entry`."""

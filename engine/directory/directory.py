@@ -6,12 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from engine.directory.accounts import Accounts
+from engine.directory.created import CreatedServices
 from engine.directory.credentials import Credential, find_credential
 from engine.directory.kms import Kms
+from engine.directory.organizations import Organization
+from engine.directory.resources import ResourceTree
 from engine.directory.x509_service import X509Service
 from engine.directory.x509_store import X509Store
 from engine.errors import NotFound, TokenBusy, TokenUnavailable
-from engine.store import Store
+from engine.store import KeptAnswer, Store
 from engine.token import Token
 
 T = TypeVar("T")
@@ -53,34 +57,44 @@ class Threads:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
-    """Every service by its path, and the tokens and store behind them."""
+class Directory(ResourceTree):
+    """Every service by its path, and the tokens and store behind them. What is declared wins over what was created."""
 
+    organizations: Mapping[str, Organization]
     kms: Mapping[str, Kms]
     x509_services: Mapping[str, X509Service]
     x509_stores: Mapping[str, X509Store]
+    created: CreatedServices
     tokens: Mapping[str, Token]
     store: Store = field(repr=False)
+    accounts: Accounts = field(repr=False)
     threads: Threads = field(repr=False)
 
     def find_credential(self, secret: str) -> Credential | None:
         """The credential with this secret, or None."""
         return find_credential(self.store, secret)
 
+    def find_kept_answer(self, scope: str, key: str) -> KeptAnswer | None:
+        """What is kept of a request with that credential's Idempotency-Key, or None."""
+        return self.store.find_kept_answer(scope, key)
+
     def check_host(self, path: str, host: str) -> None:
         """Raises NotFound if the organization of `path` has host aliases and `host` (a Host header) is none of them."""
+        organization = self.organizations.get(path.partition(".")[0])
+        if organization is not None:
+            organization.check_host(host)
 
     def find_kms(self, path: str) -> Kms:
         """The KMS at `path`. NotFound otherwise."""
-        return _find(self.kms, path, "KMS")
+        return _found(self.kms.get(path) or self.created.find_kms(path), path, "KMS")
 
     def x509_service(self, path: str) -> X509Service:
         """The X.509 service at `path`. NotFound otherwise."""
-        return _find(self.x509_services, path, "X.509 service")
+        return _found(self.x509_services.get(path) or self.created.find_x509_service(path), path, "X.509 service")
 
     def x509_store(self, path: str) -> X509Store:
         """The certificate store at `path`. NotFound otherwise."""
-        return _find(self.x509_stores, path, "certificate store")
+        return _found(self.x509_stores.get(path) or self.created.find_x509_store(path), path, "certificate store")
 
     def states(self) -> Mapping[str, str]:
         """The state of each token and of the store, in words; `ready` when it is."""
@@ -91,8 +105,7 @@ class Directory:
         return await self.threads.run(function)
 
 
-def _find(services: Mapping[str, T], path: str, kind: str) -> T:
-    service = services.get(path)
+def _found(service: T | None, path: str, kind: str) -> T:
     if service is None:
         raise NotFound(f"There is no {kind} at {path}.")
     return service

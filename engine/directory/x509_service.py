@@ -9,6 +9,7 @@ from engine.directory.descriptors import (
     CaSigned,
     CsrSource,
     HostedKey,
+    IacaAsIssuer,
     IacaPem,
     IacaSigner,
     IssuerChoice,
@@ -21,7 +22,14 @@ from engine.directory.kms import Kms
 from engine.directory.signers import PRIVATE_JWK_MEMBERS, HostedSigner, JwkSigner
 from engine.errors import MalformedRequest, NotAuthorized, PolicyRefusal, RequestError
 from engine.issuance import Caller, Corridor, IssuedCertificate, IssuedRequest, NewEntry, Provenance
-from engine.profiles.issuer import Issuer, check_presented_issuer, issuer_from_certificate, issuer_from_iaca_order
+from engine.profiles.iaca import check_iaca_alternative_name
+from engine.profiles.issuer import (
+    Issuer,
+    check_presented_issuer,
+    is_self_signed,
+    issuer_from_certificate,
+    issuer_from_iaca_order,
+)
 from engine.profiles.mdoc import check_iaca, check_iaca_matches
 from engine.profiles.orders import (
     DocumentSignerOrder,
@@ -35,8 +43,6 @@ from engine.token import Token
 from engine.x509.certificate import Certificate, load_certificate
 from engine.x509.pem import load_pem
 from engine.x509.spki import PublicKey, load_public_jwk
-
-_NAME_AN_ISSUER = "name one by issuer.issuerCertificatePEM or issuer.issuerCertificateId"
 
 cached_certificate = functools.lru_cache(maxsize=256)(load_certificate)
 
@@ -70,9 +76,10 @@ class X509Service:
         issuer_choice: IssuerChoice,
         stored_certificate_id: str | None,
         caller: Caller,
+        only_store: str | None = None,
     ) -> IssuedCertificate:
-        """A certificate of the generic profile."""
-        entries = self._entries(stored_certificate_id)
+        """A certificate of the generic profile, kept in every attached store or in one of them."""
+        entries = self._entries(stored_certificate_id, only_store=only_store)
         if isinstance(issuer_choice, SelfSigned):
             if isinstance(source, CsrSource):
                 raise MalformedRequest("Self-signed certificates cannot use CSR input.")
@@ -91,9 +98,10 @@ class X509Service:
         stored_certificate_id: str | None,
         vical_metadata: Mapping[str, object] | None,
         caller: Caller,
+        only_store: str | None = None,
     ) -> IssuedCertificate:
         """A self-signed IACA root certificate, stored as a VICAL entry if metadata came with it."""
-        entries = self._entries(stored_certificate_id, vical_metadata)
+        entries = self._entries(stored_certificate_id, vical_metadata, only_store)
         return self.corridor.issue_iaca(order, self._signer(key), entries, caller)
 
     def issue_document_signer(
@@ -103,23 +111,32 @@ class X509Service:
         iaca_signer: IacaSigner,
         stored_certificate_id: str | None,
         caller: Caller,
+        only_store: str | None = None,
     ) -> IssuedCertificate:
         """A document signer certificate under an IACA."""
-        entries = self._entries(stored_certificate_id)
+        entries = self._entries(stored_certificate_id, only_store=only_store)
         signer = self._signer(iaca_signer.key)
         issuer = self._find_iaca(iaca_signer, signer.public_key)
         subject = self._provenance(source)
         return self.corridor.issue_document_signer(order, subject, issuer, signer, entries, caller)
 
     def _entries(
-        self, stored_certificate_id: str | None, vical_metadata: Mapping[str, object] | None = None
+        self,
+        stored_certificate_id: str | None,
+        vical_metadata: Mapping[str, object] | None = None,
+        only_store: str | None = None,
     ) -> tuple[NewEntry, ...]:
-        """One entry per attached store, all under one id."""
-        if not self.stores:
-            return ()
+        """One entry per attached store, or in `only_store`, which must be attached; all under one id."""
+        if only_store is not None:
+            self._check_attached(only_store)
+        stores = self.stores if only_store is None else (only_store,)
         entry_id = stored_certificate_id or str(uuid.uuid4())
         kind = "base" if vical_metadata is None else "vical-entry"
-        return tuple(NewEntry(f"{store}.{entry_id}", kind, vical_metadata) for store in self.stores)
+        return tuple(NewEntry(f"{store}.{entry_id}", kind, vical_metadata) for store in stores)
+
+    def _check_attached(self, store_path: str) -> None:
+        if store_path not in self.stores:
+            raise NotAuthorized(f"The store {store_path} is not attached to the service {self.path}.")
 
     def _attached_kms(self, key_path: str) -> Kms:
         kms_path = key_path.rpartition(".")[0]
@@ -132,9 +149,7 @@ class X509Service:
         """A private key: on a token, or a JWK if the operator allows it."""
         if isinstance(key, HostedKey):
             kms = self._attached_kms(key.path)
-            if self.custody_minutes is not None:
-                kms.require_custody(key.path, self.custody_minutes)
-            return kms.signer(key.path)
+            return kms.signer(key.path, self.custody_minutes)
         if self.custody_minutes is not None:
             raise PolicyRefusal(
                 f"A private JWK may not sign for the service {self.path}, which requires custody: it was not made on a "
@@ -167,43 +182,74 @@ class X509Service:
         return Provenance(public_key=self._public_key(source.key))
 
     def _stored_issuers(self, key: PublicKey) -> list[Certificate]:
-        """The valid CA certificates in the attached stores whose public key is `key`, latest notAfter first."""
+        """The valid CA certificates in the attached stores whose public key is `key`, latest notAfter first.
+
+        Those that are not to be believed are not there: who may only store must not choose a name for the key, nor
+        stop it from issuing.
+        """
         now = self.corridor.now()
-        certificates = [cached_certificate(der) for der in self.store.find_ca_certificates(self.stores, key.sha256)]
-        valid = [one for one in certificates if one.not_before <= now <= one.not_after]
+        found = [
+            (cached_certificate(one.der), one.trusted)
+            for one in self.store.find_ca_certificates(self.stores, key.sha256, self.path)
+        ]
+        valid = [
+            certificate
+            for certificate, trusted in found
+            if certificate.not_before <= now <= certificate.not_after and (trusted or self._believes(certificate))
+        ]
         return sorted(valid, key=lambda one: (one.not_after, one.sha256), reverse=True)
 
-    def _authorities_above(self, certificate: Certificate) -> list[Certificate]:
-        """The stored CA certificates that may have signed this one, and this one if it is stored."""
+    def _believes(self, certificate: Certificate) -> bool:
+        try:
+            self._check_believed(certificate)
+        except PolicyRefusal:
+            return False
+        return True
+
+    def _check_believed(self, certificate: Certificate) -> None:
+        """Raises PolicyRefusal unless a CA certificate is to be believed, wherever it came from."""
+        if not is_self_signed(certificate):
+            check_presented_issuer(certificate, self._trusted_authorities(certificate))
+
+    def _trusted_authorities(self, certificate: Certificate) -> list[Certificate]:
+        """The trusted CA certificates in the attached stores that may have signed this one, and this one if it is one.
+
+        Trusted is what was issued into the store, and what was put there by one who may issue here.
+        """
         subjects = {certificate.subject, certificate.issuer}
-        found = (self.store.find_ca_certificates_by_subject(self.stores, subject) for subject in subjects)
+        found = (self.store.find_trusted_ca_certificates(self.stores, subject, self.path) for subject in subjects)
         return [cached_certificate(der) for ders in found for der in ders]
 
     def _find_issuer(self, choice: CaSigned, key: PublicKey) -> Issuer:
         """The issuer: the certificate that was given, or named, or the one in the attached stores."""
         if choice.certificate_pem is not None and choice.certificate_id is not None:
-            raise MalformedRequest("Expected one of issuerCertificatePEM and issuerCertificateId, found both.")
+            raise MalformedRequest(f"Expected {choice.members}, found both.")
         if choice.certificate_pem is not None:
-            certificate = load_certificate(load_pem(choice.certificate_pem, "CERTIFICATE"))
-            issuer = issuer_from_certificate(certificate, key)
-            check_presented_issuer(certificate, self._authorities_above(certificate))
-            return issuer
+            return self._believed_issuer(load_certificate(load_pem(choice.certificate_pem, "CERTIFICATE")), key)
         if choice.certificate_id is not None:
-            store_path = choice.certificate_id.rpartition(".")[0]
-            if store_path not in self.stores:
-                raise NotAuthorized(f"The store {store_path} is not attached to the service {self.path}.")
-            return issuer_from_certificate(cached_certificate(self.store.find_entry(choice.certificate_id).der), key)
+            self._check_attached(choice.certificate_id.rpartition(".")[0])
+            return self._believed_issuer(cached_certificate(self.store.find_entry(choice.certificate_id).der), key)
         found = self._stored_issuers(key)
         if not found:
-            raise PolicyRefusal(f"No valid CA certificate for the issuer key is stored; {_NAME_AN_ISSUER}.")
+            raise PolicyRefusal(f"No valid CA certificate for the issuer key is stored; name one by {choice.members}.")
         if len({certificate.subject for certificate in found}) > 1:
             raise PolicyRefusal(
-                f"CA certificates with different subjects are stored for the issuer key; {_NAME_AN_ISSUER}."
+                f"CA certificates with different subjects are stored for the issuer key; name one by {choice.members}."
             )
         return issuer_from_certificate(found[0], key)
 
+    def _believed_issuer(self, certificate: Certificate, key: PublicKey) -> Issuer:
+        issuer = issuer_from_certificate(certificate, key)
+        self._check_believed(certificate)
+        return issuer
+
     def _find_iaca(self, signer: IacaSigner, key: PublicKey) -> Issuer:
         """The IACA that signs: presented, it must satisfy the profile; described, it must not contradict the stores."""
+        if isinstance(signer, IacaAsIssuer):
+            issuer = self._find_issuer(signer.issuer, key)
+            if signer.alternative_name is not None and issuer.certificate is not None:
+                check_iaca_alternative_name(issuer.certificate, signer.alternative_name)
+            return issuer
         if isinstance(signer, IacaPem):
             certificate = load_certificate(load_pem(signer.pem, "CERTIFICATE"))
             check_iaca(certificate)

@@ -6,6 +6,7 @@ import pytest
 
 from engine.directory.custody import CustodyWatch, find_shortfalls
 
+SPKI = "ab" * 32
 GOOD: dict[str, Any] = {
     "key_type": "CKK_EC",
     "private": True,
@@ -72,6 +73,10 @@ def test_a_capability_that_the_token_does_not_have_is_no_shortfall() -> None:
     assert find_shortfalls({**GOOD, "derive": None, "sign_recover": None}, "generated") == ()
 
 
+def test_an_imported_key_falls_short_also_if_the_token_calls_it_its_own() -> None:
+    assert find_shortfalls(GOOD, "imported") == ("the key was imported, whatever the token says of it",)
+
+
 @pytest.mark.parametrize("origin", ["imported", "adopted", "generated"])
 def test_a_key_that_was_not_made_on_the_token_falls_short(origin: str) -> None:
     [shortfall] = find_shortfalls({**GOOD, "local": False}, origin)
@@ -122,19 +127,28 @@ def test_an_empty_record_is_not_sufficient() -> None:
 def test_a_finding_counts_for_its_key_its_connection_and_its_time_only() -> None:
     now = 100.0
     watch, connection = CustodyWatch(lambda: now), object()
-    assert not watch.is_recent("a", connection, 60)
-    watch.record("a", now, connection, is_sufficient=True)
+    assert not watch.is_recent("a", SPKI, connection, 60)
+    watch.record("a", SPKI, now, connection, is_sufficient=True)
     now = 159.0
-    assert watch.is_recent("a", connection, 60)
-    assert not watch.is_recent("b", connection, 60)
-    assert not watch.is_recent("a", object(), 60)
-    assert not watch.is_recent("a", connection, 0)
+    assert watch.is_recent("a", SPKI, connection, 60)
+    assert not watch.is_recent("b", SPKI, connection, 60)
+    assert not watch.is_recent("a", SPKI, object(), 60)
+    assert not watch.is_recent("a", SPKI, connection, 0)
     now = 160.0
-    assert not watch.is_recent("a", connection, 60)
+    assert not watch.is_recent("a", SPKI, connection, 60)
+
+
+def test_another_key_made_under_the_path_of_an_examined_one_was_not_examined() -> None:
+    watch, connection = CustodyWatch(lambda: 0.0), object()
+    watch.record("a", SPKI, 0.0, connection, is_sufficient=True)
+    assert not watch.is_recent("a", "cd" * 32, connection, 60)
+    watch.record("a", "cd" * 32, 0.0, connection, is_sufficient=True)
+    assert watch.is_recent("a", "cd" * 32, connection, 60)
+    assert not watch.is_recent("a", SPKI, connection, 60)
 
 
 def test_a_later_finding_that_falls_short_ends_what_counted() -> None:
     watch, connection = CustodyWatch(lambda: 0.0), object()
-    watch.record("a", 0.0, connection, is_sufficient=True)
-    watch.record("a", 0.0, connection, is_sufficient=False)
-    assert not watch.is_recent("a", connection, 60)
+    watch.record("a", SPKI, 0.0, connection, is_sufficient=True)
+    watch.record("a", SPKI, 0.0, connection, is_sufficient=False)
+    assert not watch.is_recent("a", SPKI, connection, 60)
