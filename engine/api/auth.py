@@ -1,4 +1,4 @@
-"""Credentials: an API key presented as `Authorization: Bearer …` (RFC 6750 section 2.1).
+"""Credentials: an API key or the token of a session, presented as `Authorization: Bearer …` (RFC 6750 section 2.1).
 
 The directory compares the SHA-256 of what was presented with what is stored, so no secret is kept and no
 comparison depends on how much of a guess was right.
@@ -23,7 +23,7 @@ def presented_secret(headers: Headers) -> str:
         raise CredentialRequired(f"Expected one 'Authorization: Bearer' header, found {len(values) or 'none'}.")
     match = _BEARER.fullmatch(values[0].strip())
     if match is None:
-        raise CredentialRequired("Expected an Authorization header of the form 'Bearer <API key>'.")
+        raise CredentialRequired("Expected an Authorization header of the form 'Bearer <API key or session token>'.")
     return match[1]
 
 
@@ -31,7 +31,7 @@ def authenticate(directory: Directory, secret: str) -> Credential:
     """The credential with that secret. Raises CredentialRequired."""
     credential = directory.find_credential(secret)
     if credential is None:
-        raise CredentialRequired("The presented API key is not known.")
+        raise CredentialRequired("The presented API key or session token is not known.")
     return credential
 
 
@@ -41,10 +41,10 @@ def check_scope(credential: Credential, path: str) -> None:
     It is not told from what does not exist, so that no answer says what others have.
     """
     if not credential.may_use(path):
-        raise NotFound(f"There is nothing at {masked(path)} that the presented API key may use.")
+        raise NotFound(f"There is nothing at {masked(path)} that the presented credential may use.")
 
 
 def check_right(credential: Credential, permission: Permission) -> None:
     """Raises NotAuthorized unless a role of the credential has the permission."""
     if not credential.may(permission):
-        raise NotAuthorized(f"The presented API key has no role with the permission {permission.value!r}.")
+        raise NotAuthorized(f"The presented credential has no role with the permission {permission.value!r}.")

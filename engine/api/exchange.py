@@ -2,7 +2,8 @@
 
 The event loop reads the body and nothing else; the rest is one hop to the engine's own threads, the credential's
 look-up included. A call without a presentable credential does not get that far. What lies outside the credential's
-scope is not looked up, and answered like what does not exist.
+scope is not looked up, and answered like what does not exist. The repeat of an order that was answered is answered
+before its body is read again, and after everything that can refuse the caller.
 """
 
 import hashlib
@@ -13,16 +14,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.api.auth import authenticate, check_right, check_scope, presented_secret
+from engine.api.idempotency import HEADER, find_answer, in_turn, presented_key, request_digest
 from engine.api.json_body import read_body
 from engine.api.operations import Call, Operation
 from engine.api.paths import check_path
-from engine.api.ports import Directory
-from engine.api.render import json_response
-from engine.issuance import Caller
+from engine.api.ports import Credential, Directory
+from engine.api.render import json_response, json_text
+from engine.issuance import Caller, Repeat
 
 
-def route(operation: Operation[Any], directory: Directory, body_limit: int) -> Route:
-    """The route of a call. `body_limit` is in octets."""
+def route(operation: Operation[Any], directory: Directory, body_limit: int, request_seconds: float) -> Route:
+    """The route of a call. `body_limit` is in octets; `request_seconds` is how long a request may wait for its twin."""
+    permission = operation.permission
+    if permission is None:
+        raise TypeError(f"Expected {operation.method} {operation.path} to need a permission.")
 
     async def endpoint(request: Request) -> Response:
         secret = presented_secret(request.headers)
@@ -32,24 +37,43 @@ def route(operation: Operation[Any], directory: Directory, body_limit: int) -> R
         host = request.headers.get("host", "")
         parameters = dict(request.query_params)
         request_id = request.state.request_id
+        headers = request.headers
 
         def work() -> Response:
             credential = authenticate(directory, secret)
             check_path(target)
             check_scope(credential, target)
             directory.check_host(target, host)
-            check_right(credential, operation.permission)
+            check_right(credential, permission)
+            repeat = load_repeat(credential, target)
+            kept = None if repeat is None else find_answer(directory, repeat, operation.status)
+            if kept is not None:
+                return kept
             caller = Caller(
                 credential_id=credential.id,
                 target=target,
                 request_id=request_id,
                 request_digest=hashlib.sha256(octets).hexdigest(),
+                repeat=repeat,
             )
             members = operation.body.load(content_type, octets)
-            return json_response(
-                operation.status, operation.answer(Call(target, credential, caller, parameters, members))
+            answer = operation.answer(Call(target, credential, caller, parameters, members))
+            return json_response(operation.status, operation.render(answer))
+
+        def load_repeat(credential: Credential, target: str) -> Repeat | None:
+            key = presented_key(headers) if operation.issues else None
+            if key is None:
+                return None
+            path = operation.path.replace("{target}", target)
+            return Repeat(
+                scope=credential.id,
+                key=key,
+                digest=request_digest(operation.method, path, octets),
+                render=lambda issued: json_text(operation.render(issued)),
             )
 
+        if operation.issues and HEADER in headers:
+            return await in_turn(lambda: directory.run(work), request_seconds)
         return await directory.run(work)
 
     return Route(operation.path, endpoint, methods=[operation.method])

@@ -28,6 +28,11 @@ _TAGS = frozenset(
         "self-signed",
         "iaca-cert-data-descriptor",
         "iaca-pem-cert-descriptor",
+        "base",
+        "vical-entry",
+        "kms",
+        "x509-service",
+        "x509-store",
     }
 )
 """Values of `type`, which the validator puts between the members on the way to a fault."""

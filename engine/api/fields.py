@@ -1,13 +1,17 @@
-"""The kinds of text a member of a request can hold: instants, ids, paths, object identifiers, key usages."""
+"""The kinds of text a member of a request can hold: instants, ids, paths, object identifiers, key usages.
+
+Each says its JSON Schema beside its check: a text that passes the check satisfies the schema, and what a pattern can
+refuse, it does. Patterns are of the common part of Python's and ECMA 262's languages.
+"""
 
 import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, StrictBool, StrictInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from engine.api.paths import check_id, check_path, shown
+from engine.api.paths import ID_PATTERN, PATH_PATTERN, check_id, check_path, shown
 from engine.errors import MalformedRequest
 
 KEY_USAGES = (
@@ -23,13 +27,18 @@ KEY_USAGES = (
 )
 """RFC 5280 section 4.2.1.3, in the order of the bits. The API writes them with a capital first letter."""
 
-_INSTANT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-_OBJECT_IDENTIFIER = re.compile(r"(?:[01]\.[0-3]?[0-9]|2\.(?:0|[1-9][0-9]{0,38}))(?:\.(?:0|[1-9][0-9]{0,38})){0,30}")
+_DATE = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_OFFSET = r"[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_ARC = r"(?:0|[1-9][0-9]{0,38})"
 _HEX_OCTETS = 255
-_HEX = re.compile(rf"(?:[0-9A-Fa-f]{{2}}){{1,{_HEX_OCTETS}}}")
-_LEADING_ZERO = re.compile(r"\.0[0-9]")
+INSTANT_PATTERN = rf"({_DATE}[Tt]{_TIME})(?:\.[0-9]{{1,9}})?({_OFFSET})"
+OBJECT_IDENTIFIER_PATTERN = rf"(?:[01]\.[1-3]?[0-9]|2\.{_ARC})(?:\.{_ARC}){{0,30}}"
+HEX_PATTERN = rf"(?:[0-9A-Fa-f]{{2}}){{1,{_HEX_OCTETS}}}"
+_PRINTABLE = r"[^\u0000-\u001f\u007f-\u009f]*"
+_INSTANT = re.compile(INSTANT_PATTERN)
+_OBJECT_IDENTIFIER = re.compile(OBJECT_IDENTIFIER_PATTERN)
+_HEX = re.compile(HEX_PATTERN)
 
 
 def capitalized(use: str) -> str:
@@ -66,7 +75,7 @@ def _load_key_usage(value: str) -> str:
 
 
 def _check_object_identifier(value: str) -> str:
-    if not _OBJECT_IDENTIFIER.fullmatch(value) or _LEADING_ZERO.search(value):
+    if not _OBJECT_IDENTIFIER.fullmatch(value):
         raise _fault(f"expected a dotted object identifier such as '1.3.6.1.5.5.7.3.2', found {shown(value)}")
     return value
 
@@ -93,12 +102,27 @@ def _check_path(value: str) -> str:
     return value
 
 
-Instant = Annotated[datetime, BeforeValidator(_load_instant)]
-KeyUsageName = Annotated[str, AfterValidator(_load_key_usage)]
-ObjectIdentifier = Annotated[str, AfterValidator(_check_object_identifier)]
-Id = Annotated[str, AfterValidator(_check_id)]
-Path = Annotated[str, AfterValidator(_check_path)]
-Hex = Annotated[str, AfterValidator(_check_hex)]
+def _text(pattern: str, **more: object) -> WithJsonSchema:
+    """A string that is the pattern from end to end."""
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$", **more})
+
+
+Instant = Annotated[datetime, BeforeValidator(_load_instant), _text(INSTANT_PATTERN, format="date-time")]
+KeyUsageName = Annotated[
+    str, AfterValidator(_load_key_usage), WithJsonSchema({"type": "string", "enum": sorted(_USE_BY_SPELLING)})
+]
+ObjectIdentifier = Annotated[str, AfterValidator(_check_object_identifier), _text(OBJECT_IDENTIFIER_PATTERN)]
+Id = Annotated[str, AfterValidator(_check_id), _text(ID_PATTERN)]
+Path = Annotated[str, AfterValidator(_check_path), _text(PATH_PATTERN)]
+Hex = Annotated[str, AfterValidator(_check_hex), _text(HEX_PATTERN)]
 Flag = StrictBool
 WholeNumber = StrictInt
 Strings = tuple[str, ...]
+
+# What the profiles check; said here so that the document says it too.
+Country = Annotated[str, _text("[A-Za-z]{2}")]
+IsoCountry = Annotated[str, _text("[A-Z]{2}")]
+ShortName = Annotated[str, _text(_PRINTABLE, minLength=1, maxLength=64)]
+LongName = Annotated[str, _text(_PRINTABLE, minLength=1, maxLength=128)]
+WebAddress = Annotated[str, _text("[Hh][Tt][Tt][Pp][Ss]?://.*")]
+PathLength = Annotated[StrictInt, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 255})]

@@ -6,8 +6,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.api.openapi import OpenAnswer, OpenCall
 from engine.api.ports import Directory
 from engine.api.render import json_response
+from engine.api.schema.health import Alive, Readiness
+
+HEALTH_CALLS = (
+    OpenCall("GET", "/health/live", "health", "Whether the process answers.", {200: OpenAnswer("It does.", Alive)}),
+    OpenCall(
+        "GET",
+        "/health/ready",
+        "health",
+        "Whether the engine could sign.",
+        {200: OpenAnswer("Every part is ready.", Readiness), 503: OpenAnswer("A part is not ready.", Readiness)},
+    ),
+)
 
 
 def health_routes(directory: Directory) -> list[Route]:

@@ -19,6 +19,10 @@ Loaded = TypeVar("Loaded", covariant=True)
 class Body(Protocol[Loaded]):
     """How the octets of a request body are read."""
 
+    @property
+    def is_required(self) -> bool:
+        """Whether there has to be one."""
+
     def load(self, content_type: str | None, octets: bytes) -> Loaded:
         """What the body says. Raises MalformedRequest."""
 
@@ -28,6 +32,8 @@ class Body(Protocol[Loaded]):
 
 class JsonBody(Generic[Members]):
     """A JSON object with the members of a model."""
+
+    is_required = True
 
     def __init__(self, model: Any) -> None:
         """`model`: a pydantic model, or a union of such."""
@@ -44,6 +50,8 @@ class JsonBody(Generic[Members]):
 class NoBody:
     """No body; one that is there all the same, as some clients send, is not looked at."""
 
+    is_required = False
+
     def load(self, content_type: str | None, octets: bytes) -> None:
         return None
 
@@ -52,6 +60,10 @@ class NoBody:
 
 
 NO_BODY = NoBody()
+
+
+def _as_it_is(value: object) -> object:
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +88,15 @@ class Call(Generic[Members]):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Members]):
-    """One call: `{target}` in its path is the dotted path it is about."""
+    """One call: `{target}` in its path, if there, is the dotted path it is about."""
 
     method: str
     path: str
     summary: str
-    permission: Permission
+    permission: Permission | None
+    """None: it needs no credential."""
     answer: Callable[[Call[Members]], object]
-    """Returns the JSON value of the answer."""
+    """Does what is asked and returns what `render` makes the JSON value of the answer from."""
     body: Body[Members]
     status: int = 200
     """Of success."""
@@ -93,4 +106,11 @@ class Operation(Generic[Members]):
     problems: frozenset[int] = field(default_factory=frozenset)
     """Statuses of refusals beyond those that every call can end in."""
     issues: bool = False
-    """Whether it issues a certificate, so that a repeat under the same Idempotency-Key gets the same answer."""
+    """Whether it issues a certificate, so that a repeat under the same Idempotency-Key gets the same answer. Then
+    `answer` returns the IssuedCertificate, and `render` is asked before the certificate is recorded: the answer that is
+    to be given again is kept with it."""
+    render: Callable[[Any], object] = _as_it_is
+
+    def __post_init__(self) -> None:
+        if self.issues and self.render is _as_it_is:
+            raise TypeError(f"Expected {self.method} {self.path}, which issues, to have a render of its own.")

@@ -1,9 +1,12 @@
-"""Pages of a list: `limit` entries from `offset` on. Without them the first thousand, which is also the most."""
+"""Pages of a list: `limit` entries from `offset` on. Without them the first thousand, which is also the most.
+
+Of a list in the order of paths, a page can also begin behind a path: `after`.
+"""
 
 from collections.abc import Mapping
 
 from engine.api.operations import Parameter
-from engine.api.paths import shown
+from engine.api.paths import PATH_PATTERN, check_path, shown
 from engine.errors import MalformedRequest
 
 PAGE_LIMIT = 1000
@@ -13,6 +16,21 @@ PAGE = (
     Parameter("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT}),
     Parameter("offset", "How many to leave out first.", {"type": "integer", "minimum": 0, "maximum": _OFFSET_LIMIT}),
 )
+
+AFTER = Parameter(
+    "after",
+    "The path behind which the page begins: the last one of the page before.",
+    {"type": "string", "pattern": f"^{PATH_PATTERN}$"},
+)
+
+
+def after(parameters: Mapping[str, str]) -> str:
+    """`after`, empty if it is not given. Raises MalformedRequest."""
+    path = parameters.get("after")
+    if path is None:
+        return ""
+    check_path(path)
+    return path
 
 
 def page(parameters: Mapping[str, str]) -> tuple[int, int]:

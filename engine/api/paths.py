@@ -5,8 +5,10 @@ import re
 from engine.errors import MalformedRequest
 
 ID_LIMIT = 256
-_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
-_PATH = re.compile(r"[A-Za-z0-9_-]{1,256}(?:\.[A-Za-z0-9_-]{1,256}){0,15}")
+ID_PATTERN = rf"[A-Za-z0-9_-]{{1,{ID_LIMIT}}}"
+PATH_PATTERN = rf"{ID_PATTERN}(?:\.{ID_PATTERN}){{0,15}}"
+_ID = re.compile(ID_PATTERN)
+_PATH = re.compile(PATH_PATTERN)
 _MAYBE_SECRET = re.compile(r"[A-Za-z0-9+_=-]{40,}")
 
 

@@ -17,7 +17,9 @@ from engine.errors import (
     AlreadyExists,
     ConfigError,
     CredentialRequired,
+    EngineBusy,
     EngineError,
+    IdempotencyConflict,
     IssuanceDefect,
     MalformedRequest,
     NotAuthorized,
@@ -25,8 +27,10 @@ from engine.errors import (
     PolicyRefusal,
     ProofOfPossessionError,
     RequestError,
+    RequestUnderWay,
     SigningFailed,
     StoreError,
+    StoreUnavailable,
     TokenBusy,
     TokenError,
     TokenKeyAmbiguous,
@@ -60,7 +64,9 @@ STATUS: Mapping[type[EngineError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     AlreadyExists: HTTPStatus.CONFLICT,
-    # Another try can help with these three only; of them a refused login needs the operator first.
+    IdempotencyConflict: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RequestUnderWay: HTTPStatus.SERVICE_UNAVAILABLE,
+    # A refused login needs the operator before another try can help.
     TokenUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     TokenBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     TokenLoginRefused: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -69,11 +75,19 @@ STATUS: Mapping[type[EngineError], HTTPStatus] = {
     TokenKeyAmbiguous: HTTPStatus.INTERNAL_SERVER_ERROR,
     SigningFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     IssuanceDefect: HTTPStatus.INTERNAL_SERVER_ERROR,
+    EngineBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """One row per class, subclasses not implied: a new class without a row fails a test."""
 
-_RETRY_AFTER: Mapping[type[EngineError], str] = {TokenBusy: "1", TokenUnavailable: "1"}
+_RETRY_AFTER: Mapping[type[EngineError], str] = {
+    EngineBusy: "1",
+    RequestUnderWay: "1",
+    StoreUnavailable: "1",
+    TokenBusy: "1",
+    TokenUnavailable: "1",
+}
 """Seconds."""
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from engine.api.fields import KEY_USAGES, capitalized
 from engine.api.ports import StoredCertificate
-from engine.directory import KeyRecord
+from engine.directory import DeletedKey, KeyRecord
 from engine.issuance import IssuedCertificate, IssuedRequest
 from engine.profiles.orders import AlternativeNames
 from engine.x509.certificate import CertificateDraft
@@ -55,10 +55,14 @@ _ALTERNATIVE_NAMES: Mapping[str, str] = {
 }
 
 
+def json_text(value: object) -> str:
+    """JSON without white space."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def json_response(status: int, value: object) -> Response:
-    """UTF-8 JSON without white space."""
-    octets = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
-    return Response(octets, status, media_type="application/json")
+    """The answer whose body is this JSON value, in UTF-8."""
+    return Response(json_text(value).encode("utf-8"), status, media_type="application/json")
 
 
 def render_request(issued: IssuedRequest) -> dict[str, object]:
@@ -106,6 +110,18 @@ def render_document_signer(issued: IssuedCertificate) -> dict[str, object]:
     return _issued(issued, {**_name(issued.draft.subject), **_distribution_point(issued.draft)})
 
 
+def render_unified(issued: IssuedCertificate) -> dict[str, object]:
+    """A certificate of any profile, as newer clients read it. Mind `certificatePem`."""
+    answer = render_certificate(issued)
+    certificate: dict[str, object] = {
+        "certificatePem": answer["certificatePEM"],
+        "certificateData": answer["certificateData"],
+    }
+    if issued.entry_paths:
+        certificate = {"_id": issued.entry_paths[0], **certificate, "storedCertificateIds": list(issued.entry_paths)}
+    return {"certificate": certificate}
+
+
 def render_entry(entry: StoredCertificate) -> dict[str, object]:
     """An entry of a certificate store. Mind `pem`, which is `certificatePEM` where certificates are issued."""
     data: dict[str, object] = {"type": entry.type, "pem": render_pem("CERTIFICATE", entry.der)}
@@ -129,6 +145,17 @@ def render_key(record: KeyRecord) -> dict[str, object]:
         "key": {"type": "jwk", "jwk": render_public_jwk(record.public_key)},
         "custody": _camel(custody),
     }
+
+
+def render_deleted_key(deleted: DeletedKey) -> dict[str, object]:
+    """What became of a key."""
+    message = (
+        "The key was destroyed on its token."
+        if deleted.destroyed
+        else "The path stands for no key any more; the key stays on its token, since it was not made from here, or not "
+        "for this path alone."
+    )
+    return {"_id": deleted.path, "destroyed": deleted.destroyed, "message": message}
 
 
 def _camel(members: Mapping[str, object]) -> dict[str, object]:

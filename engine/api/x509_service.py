@@ -5,6 +5,7 @@ from typing import Any
 from engine.api.operations import Call, JsonBody, Operation
 from engine.api.ports import Directory
 from engine.api.render import render_certificate, render_document_signer, render_iaca, render_request
+from engine.api.schema.issued import CreatedRequest, DocumentSignerCertificate, GenericCertificate, IacaCertificate
 from engine.api.schema.x509_service import (
     CreateRequest,
     DocumentSignerRequestMembers,
@@ -14,6 +15,7 @@ from engine.api.schema.x509_service import (
     IssueIaca,
 )
 from engine.directory import Permission
+from engine.issuance import IssuedCertificate
 
 
 def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
@@ -24,39 +26,36 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
         key = call.members.subject_key_descriptor.value()
         return render_request(service.create_request(key, call.members.value(), call.caller))
 
-    def issue_certificate(call: Call[IssueCertificate]) -> object:
+    def issue_certificate(call: Call[IssueCertificate]) -> IssuedCertificate:
         members = call.members
-        issued = directory.x509_service(call.target).issue_certificate(
+        return directory.x509_service(call.target).issue_certificate(
             members.certificate_data.value(),
             members.subject_public_key_source.value(),
             members.issuer.value(),
             members.stored_certificate_id,
             call.caller,
         )
-        return render_certificate(issued)
 
-    def issue_iaca(call: Call[IssueIaca]) -> object:
+    def issue_iaca(call: Call[IssueIaca]) -> IssuedCertificate:
         members = call.members
         metadata = members.vical_entry_complementary_metadata
-        issued = directory.x509_service(call.target).issue_iaca(
+        return directory.x509_service(call.target).issue_iaca(
             members.certificate_data.value(),
             members.iaca_key_desc.value(),
             members.stored_certificate_id,
             None if metadata is None else metadata.value(),
             call.caller,
         )
-        return render_iaca(issued)
 
-    def issue_document_signer(call: Call[IssueDocumentSigner]) -> object:
+    def issue_document_signer(call: Call[IssueDocumentSigner]) -> IssuedCertificate:
         members = call.members
-        issued = directory.x509_service(call.target).issue_document_signer(
+        return directory.x509_service(call.target).issue_document_signer(
             members.certificate_data.value(),
             members.source(),
             members.iaca_signer.value(),
             members.stored_certificate_id,
             call.caller,
         )
-        return render_document_signer(issued)
 
     return [
         Operation(
@@ -66,6 +65,7 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             Permission.ISSUE,
             create_request,
             JsonBody[GenericRequestMembers | DocumentSignerRequestMembers](CreateRequest),
+            response=CreatedRequest,
         ),
         Operation(
             "POST",
@@ -74,8 +74,10 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             Permission.ISSUE,
             issue_certificate,
             JsonBody[IssueCertificate](IssueCertificate),
-            problems=frozenset({409}),
+            response=GenericCertificate,
+            problems=frozenset({409, 422}),
             issues=True,
+            render=render_certificate,
         ),
         Operation(
             "POST",
@@ -84,8 +86,10 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             Permission.ISSUE,
             issue_iaca,
             JsonBody[IssueIaca](IssueIaca),
-            problems=frozenset({409}),
+            response=IacaCertificate,
+            problems=frozenset({409, 422}),
             issues=True,
+            render=render_iaca,
         ),
         Operation(
             "POST",
@@ -94,7 +98,9 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             Permission.ISSUE,
             issue_document_signer,
             JsonBody[IssueDocumentSigner](IssueDocumentSigner),
-            problems=frozenset({409}),
+            response=DocumentSignerCertificate,
+            problems=frozenset({409, 422}),
             issues=True,
+            render=render_document_signer,
         ),
     ]

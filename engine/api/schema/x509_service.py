@@ -4,7 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from engine.api.fields import Flag, Id, Instant, KeyUsageName, ObjectIdentifier, Path, Strings, WholeNumber
+from engine.api.fields import (
+    Country,
+    Flag,
+    Id,
+    Instant,
+    IsoCountry,
+    KeyUsageName,
+    LongName,
+    ObjectIdentifier,
+    Path,
+    PathLength,
+    ShortName,
+    Strings,
+    WebAddress,
+)
 from engine.api.schema.model import Model
 from engine.directory import (
     CaSigned,
@@ -56,12 +70,12 @@ KeyDescriptorMembers = Annotated[HostedKeyMembers | JwkMembers, Field(discrimina
 class SubjectNameMembers(Model):
     """The attributes of a generic subject."""
 
-    common_name: str
-    country: str | None = None
-    organization_name: str | None = None
-    state_or_province_name: str | None = None
-    locality_name: str | None = None
-    organizational_unit_name: str | None = None
+    common_name: ShortName
+    country: Country | None = None
+    organization_name: ShortName | None = None
+    state_or_province_name: LongName | None = None
+    locality_name: LongName | None = None
+    organizational_unit_name: ShortName | None = None
 
     def value(self) -> SubjectName:
         return SubjectName(**dict(self))
@@ -103,11 +117,11 @@ class GenericRequestMembers(Model):
 class DocumentSignerSubjectMembers(Model):
     """The subject of an mdoc document signer."""
 
-    country: str
-    common_name: str
-    state_or_province_name: str | None = None
-    organization_name: str | None = None
-    locality_name: str | None = None
+    country: IsoCountry
+    common_name: ShortName
+    state_or_province_name: LongName | None = None
+    organization_name: ShortName | None = None
+    locality_name: LongName | None = None
 
 
 class DocumentSignerRequestMembers(Model):
@@ -134,8 +148,8 @@ class GenericDataMembers(Model):
     not_before: Instant | None = None
     not_after: Instant | None = None
     is_certificate_authority: Flag | None = None
-    path_length_constraint: WholeNumber | None = None
-    crl_distribution_point_uri: str | None = None
+    path_length_constraint: PathLength | None = None
+    crl_distribution_point_uri: WebAddress | None = None
 
     def value(self) -> GenericOrder:
         return GenericOrder(
@@ -214,14 +228,14 @@ class IssuerAlternativeNameMembers(Model):
 class IacaDataMembers(Model):
     """What an IACA root certificate is to say."""
 
-    country: str
-    common_name: str
+    country: IsoCountry
+    common_name: ShortName
     issuer_alternative_name_conf: IssuerAlternativeNameMembers
-    state_or_province_name: str | None = None
-    organization_name: str | None = None
+    state_or_province_name: LongName | None = None
+    organization_name: ShortName | None = None
     not_before: Instant | None = None
     not_after: Instant | None = None
-    crl_distribution_point_uri: str | None = None
+    crl_distribution_point_uri: WebAddress | None = None
 
     def value(self) -> IacaOrder:
         conf = self.issuer_alternative_name_conf
@@ -290,7 +304,7 @@ class IacaByPemMembers(Model):
 class DocumentSignerDataMembers(DocumentSignerSubjectMembers):
     """What a document signer certificate is to say."""
 
-    crl_distribution_point_uri: str
+    crl_distribution_point_uri: WebAddress
     not_before: Instant | None = None
     not_after: Instant | None = None
 
@@ -300,6 +314,15 @@ class DocumentSignerDataMembers(DocumentSignerSubjectMembers):
 
 class IssueDocumentSigner(Model):
     """Issue an mdoc document signer certificate."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [member], "properties": {member: {"type": "object"}}}
+                for member in ("dsPublicKeySource", "dsKeyDescriptor")
+            ]
+        }
+    )
 
     stored_certificate_id: Id | None = None
     iaca_signer: Annotated[IacaByDataMembers | IacaByPemMembers, Field(discriminator="type")]

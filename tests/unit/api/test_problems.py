@@ -10,12 +10,14 @@ from engine.api.problems import STATUS, MethodNotAllowed, render_problem
 from engine.errors import (
     AlreadyExists,
     CredentialRequired,
+    EngineBusy,
     EngineError,
     MalformedRequest,
     NotAuthorized,
     NotFound,
     PolicyRefusal,
     StoreError,
+    StoreUnavailable,
     TokenBusy,
     TokenLoginRefused,
     TokenUnavailable,
@@ -44,6 +46,8 @@ def test_the_table_names_no_class_that_is_not_in_the_tree() -> None:
         (MethodNotAllowed("x", allowed="GET"), 405),
         (AlreadyExists("x", target="a.b"), 409),
         (StoreError("x"), 500),
+        (StoreUnavailable("x"), 503),
+        (EngineBusy("x"), 503),
         (TokenBusy("x"), 503),
         (TokenUnavailable("x"), 503),
         (TokenLoginRefused("x"), 503),
@@ -87,7 +91,13 @@ def test_a_missing_credential_is_told_how_to_authenticate() -> None:
 
 @pytest.mark.parametrize(
     ("error", "seconds"),
-    [(TokenBusy("x"), "1"), (TokenUnavailable("x"), "1"), (TokenLoginRefused("x"), None), (StoreError("x"), None)],
+    [
+        (StoreUnavailable("x"), "1"),
+        (TokenBusy("x"), "1"),
+        (TokenUnavailable("x"), "1"),
+        (TokenLoginRefused("x"), None),
+        (StoreError("x"), None),
+    ],
 )
 def test_retry_after_is_sent_only_where_trying_again_helps(error: EngineError, seconds: str | None) -> None:
     assert render_problem(error, "id").headers.get("retry-after") == seconds
