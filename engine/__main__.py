@@ -1,13 +1,14 @@
 """The command line: parse, call, print.
 
-    signing-engine init   --data DIR              make a trial data folder on SoftHSM
+    signing-engine init   --data DIR              make a trial data folder on SoftHSM; --database URL: not on SQLite
     signing-engine trial  --data DIR [--once]     init, serve, and walk the main workflow against the server
     signing-engine serve  --config FILE           serve the JSON API
     signing-engine check  --config FILE           open everything, print what would be served, and stop
     signing-engine doctor --config FILE           examine tokens step by step; or --module PATH --uri URI
     signing-engine worker                         what serve starts; not for people
-    signing-engine keys generate|adopt|list|show  bind key paths to keys on a token, examine one
-    signing-engine credentials create             make an API key
+    signing-engine keys generate|adopt|import|list|show|delete      bind key paths to keys on a token, examine one
+    signing-engine credentials create|list|revoke make an API key, list them, revoke one
+    signing-engine accounts create|password|list|disable|enable     people who log in
 
 Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2: the command line is wrong; 77: a token
 refused the login, which is not to be tried again as it is (RestartPreventExitStatus=77 for systemd).
@@ -25,11 +26,11 @@ from pathlib import Path
 
 from engine.app import ask_pins, open_engine
 from engine.config import EngineConfig, load_config
-from engine.custody_lines import custody_lines
-from engine.directory import ROLES
-from engine.directory.credentials import create_api_key
+from engine.credentials_command import add_accounts, add_credentials
+from engine.directory import Directory, Resource
 from engine.doctor_command import add_doctor
-from engine.errors import ConfigError, EngineError, TokenLoginRefused
+from engine.errors import EngineError, TokenLoginRefused
+from engine.keys_command import add_keys
 from engine.quickstart import create
 from engine.server import base_url, end_with_supervisor, open_socket, serve
 from engine.supervisor import LOGIN_REFUSED, REPLACE_ME, Supervisor, receive_pins, supervised
@@ -60,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     trial.add_argument("--data", type=Path, default=Path(".engine"))
     trial.add_argument("--once", action="store_true", help="stop after the workflow")
     trial.set_defaults(command=_trial)
+    for one in (init, trial):
+        one.add_argument(
+            "--database",
+            metavar="URL",
+            help="of a new folder; postgresql://user@host/name takes a password from PGPASSWORD or ~/.pgpass",
+        )
 
     serve = commands.add_parser("serve", help="serve the JSON API")
     check = commands.add_parser("check", help="open everything, print what would be served, and stop")
@@ -78,31 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--host", help="instead of server.host")
         one.add_argument("--port", type=int, help="instead of server.port")
 
-    keys = commands.add_parser("keys", help="bind key paths to keys on a token").add_subparsers(required=True)
-    generate = keys.add_parser("generate", help="generate a key pair on the token")
-    generate.add_argument("path", help="{organization}.{tenant}.{kms}.{keyId}")
-    generate.add_argument("--type", default="secp256r1", dest="key_type")
-    generate.set_defaults(command=_generate_key)
-    adopt = keys.add_parser("adopt", help="register a key pair that is on the token already")
-    adopt.add_argument("path", help="{organization}.{tenant}.{kms}.{keyId}")
-    adopt.add_argument("--label", help="CKA_LABEL")
-    adopt.add_argument("--id", help="CKA_ID, hex")
-    adopt.set_defaults(command=_adopt_key)
-    listing = keys.add_parser("list", help="list the keys of a KMS")
-    listing.add_argument("path", help="{organization}.{tenant}.{kms}")
-    listing.set_defaults(command=_list_keys)
-    show = keys.add_parser("show", help="examine a key on its token and print its custody record")
-    show.add_argument("path", help="{organization}.{tenant}.{kms}.{keyId}")
-    show.set_defaults(command=_show_key)
+    add_keys(commands.add_parser("keys", help="bind key paths to keys on a token"))
+    add_credentials(commands.add_parser("credentials", help="API keys"))
+    add_accounts(commands.add_parser("accounts", help="people, who log in with a password"))
 
-    credentials = commands.add_parser("credentials", help="API keys").add_subparsers(required=True)
-    credential = credentials.add_parser("create", help="make an API key and print it once")
-    credential.add_argument("id")
-    credential.add_argument("--scope", required=True, help="the path it may act on and below")
-    credential.add_argument("--role", action="append", choices=list(ROLES), help="default: issuer; may be repeated")
-    credential.set_defaults(command=_create_credential)
-
-    for one in (serve, check, generate, adopt, listing, show, credential):
+    for one in (serve, check):
         one.add_argument("--config", type=Path, required=True, help="the configuration file")
     return parser
 
@@ -114,7 +101,7 @@ def _say(*lines: str) -> None:
 
 
 def _init(options: argparse.Namespace) -> int:
-    _say(f"Ready: {create(options.data)}")
+    _say(f"Ready: {create(options.data, options.database)}")
     return 0
 
 
@@ -122,7 +109,7 @@ def _serve(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     pins = ask_pins(config)
     with _listen(config, options) as listener:
-        with supervised(options.config, listener, pins) as (supervisor, over):
+        with supervised(options.config, listener, pins, config.server.workers) as (supervisor, over):
             if _wait_until_ready(supervisor, over):
                 _say(f"Serving on {base_url(listener)}")
             over.wait()
@@ -130,10 +117,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _trial(options: argparse.Namespace) -> int:
-    config = create(options.data)
+    config = create(options.data, options.database)
     loaded = load_config(config)
     pins = ask_pins(loaded)
-    with _listen(loaded, options) as listener, supervised(config, listener, pins) as (supervisor, over):
+    with (
+        _listen(loaded, options) as listener,
+        supervised(config, listener, pins, loaded.server.workers) as (supervisor, over),
+    ):
         if not _wait_until_ready(supervisor, over):
             return 1
         key_file = config.parent / "api-key"
@@ -155,11 +145,6 @@ def _worker(options: argparse.Namespace) -> int:
     end_with_supervisor(options.supervisor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     engine = open_engine(options.config, receive_pins(options.pins), tokens_may_be_away=options.replacement)
-    for intent in engine.dangling:
-        _say(
-            f"A signature of an earlier run has an unknown outcome: intent {intent.intent_id}, "
-            f"serial {intent.serial_number}, key {intent.signing_key}. Its serial stays used."
-        )
     # What is open now lives as long as the process: the collector need not walk it with every generation.
     gc.collect()
     gc.freeze()
@@ -183,73 +168,25 @@ def _check(options: argparse.Namespace) -> int:
     with open_engine(options.config) as engine:
         for name, token in engine.tokens.items():
             _say(f"token {name}: {token.state()}")
-        for path, kms in engine.directory.kms.items():
-            _say(f"kms {path} on token {kms.token_name}")
-            for row in kms.list_keys():
-                kms.check_custody(row.path)
-                _say(f"  key {row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
-        for path, service in engine.directory.x509_services.items():
-            _say(f"x509-service {path}: kms {', '.join(service.kms)}; stores {', '.join(service.stores)}")
-        for path in engine.directory.x509_stores:
-            _say(f"x509-store {path}")
+        for resource in engine.directory.list_everything():
+            _say_checked(engine.directory, resource)
     return 0
 
 
-def _split_key_path(path: str) -> tuple[str, str]:
-    kms, _, key_id = path.rpartition(".")
-    if path.count(".") != 3 or not key_id:
-        raise ConfigError(f"Expected a key path {{organization}}.{{tenant}}.{{kms}}.{{keyId}}, found {path!r}.")
-    return kms, key_id
-
-
-def _generate_key(options: argparse.Namespace) -> int:
-    kms_path, key_id = _split_key_path(options.path)
-    with open_engine(options.config) as engine:
-        row = engine.directory.find_kms(kms_path).generate_key(key_id, options.key_type)
-        _say(f"{row.path}: {row.key_type}, SPKI SHA-256 {row.spki_sha256}")
-    return 0
-
-
-def _adopt_key(options: argparse.Namespace) -> int:
-    kms_path, key_id = _split_key_path(options.path)
-    try:
-        token_id = None if options.id is None else bytes.fromhex(options.id)
-    except ValueError:
-        raise ConfigError(f"Expected --id in hex, found {options.id!r}.") from None
-    if options.label is None and token_id is None:
-        raise ConfigError("Expected --label, --id or both, found neither.")
-    with open_engine(options.config) as engine:
-        record = engine.directory.find_kms(kms_path).adopt_key(key_id, label=options.label, token_id=token_id)
-        _say(f"{record.path}: {record.public_key.key_type}, SPKI SHA-256 {record.public_key.sha256}")
-        for shortfall in record.shortfalls:
-            _say(f"  falls short of require-custody: {shortfall}")
-    return 0
-
-
-def _list_keys(options: argparse.Namespace) -> int:
-    with open_engine(options.config) as engine:
-        for row in engine.directory.find_kms(options.path).list_keys():
-            _say(f"{row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
-    return 0
-
-
-def _show_key(options: argparse.Namespace) -> int:
-    """Exit code 1 if the record falls short of what `require-custody` wants."""
-    kms_path, _ = _split_key_path(options.path)
-    with open_engine(options.config) as engine:
-        record = engine.directory.find_kms(kms_path).check_custody(options.path)
-        _say(*custody_lines(record))
-    return 1 if record.shortfalls else 0
-
-
-def _create_credential(options: argparse.Namespace) -> int:
-    with open_engine(options.config) as engine:
-        _say(
-            create_api_key(
-                engine.store, credential_id=options.id, scope=options.scope, roles=options.role or ["issuer"]
-            )
-        )
-    return 0
+def _say_checked(directory: Directory, resource: Resource) -> None:
+    """What is served at a path; the keys of a KMS are examined."""
+    path, how = resource.path, "" if resource.is_declared else ", created over the API"
+    if resource.type == "kms":
+        kms = directory.find_kms(path)
+        _say(f"kms {path} on token {kms.token_name}{how}")
+        for row in kms.list_keys():
+            kms.check_custody(row.path)
+            _say(f"  key {row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
+    elif resource.type == "x509-service":
+        service = directory.x509_service(path)
+        _say(f"x509-service {path}: kms {', '.join(service.kms)}; stores {', '.join(service.stores)}{how}")
+    elif resource.type == "x509-store" or not resource.is_declared:
+        _say(f"{resource.type} {path}{how}")
 
 
 if __name__ == "__main__":

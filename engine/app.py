@@ -15,17 +15,24 @@ from engine.api import build_application
 from engine.config import (
     EngineConfig,
     KmsConfig,
-    PinConfig,
+    OrganizationConfig,
+    SecretConfig,
+    StoreConfig,
     TokenConfig,
     X509ServiceConfig,
     X509StoreConfig,
     load_config,
 )
+from engine.dangling import close_dangling_intents
 from engine.directory import Directory, Kms, X509Service, X509Store
+from engine.directory.accounts import Accounts
+from engine.directory.created import CreatedServices
+from engine.directory.custody import CustodyWatch
 from engine.directory.directory import Threads
+from engine.directory.organizations import CreatedServicePolicy, Organization
 from engine.errors import ConfigError
 from engine.issuance import Corridor, utc_now
-from engine.store import DanglingIntent, Store
+from engine.store import Store
 from engine.token import (
     CommandPin,
     CredentialPin,
@@ -49,8 +56,6 @@ class Engine:
     directory: Directory
     tokens: Mapping[str, Token]
     store: Store
-    dangling: tuple[DanglingIntent, ...]
-    """Intents that a dead process left behind, closed as outcome unknown at this start."""
     _opened: ExitStack = field(repr=False)
 
     def close(self) -> None:
@@ -84,9 +89,9 @@ def open_engine(
         if token_config.pin.prompt and name not in pins:
             raise ConfigError(f"tokens.{name}.pin: a PIN is asked for when the server starts; start it anew.")
     with ExitStack() as opening:
-        store = Store.open(config.store.url)
+        store = Store.open(config.store.url, store_password(config.store))
         opening.callback(store.close)
-        dangling = store.close_dangling_intents()
+        close_dangling_intents(store)
         tokens: dict[str, Token] = {}
         for name, token_config in config.tokens.items():
             settings = token_settings(name, token_config, pins.get(name))
@@ -94,28 +99,36 @@ def open_engine(
             opening.callback(tokens[name].close)
         threads = Threads(config.threads(), config.server.queue, config.server.request_seconds)
         opening.callback(threads.close)
-        directory = _build_directory(config, store, tokens, threads)
+        accounts = Accounts(store, session_hours=config.accounts.session_hours)
+        opening.callback(accounts.close)
+        directory = _build_directory(config, store, tokens, accounts, threads)
         return Engine(
             config=config,
-            application=build_application(directory),
+            application=build_application(directory, request_seconds=config.server.request_seconds),
             directory=directory,
             tokens=tokens,
             store=store,
-            dangling=dangling,
             _opened=opening.pop_all(),
         )
 
 
-def _pin_source(pin: PinConfig, typed: Pin | None) -> PinSource | None:
-    if pin.file is not None:
-        return FilePin(pin.file)
-    if pin.environment is not None:
-        return EnvironmentPin(pin.environment)
-    if pin.command is not None:
-        return CommandPin(pin.command)
-    if pin.credential is not None:
-        return CredentialPin(pin.credential)
-    return None if typed is None else HeldPin(typed)
+def store_password(config: StoreConfig) -> Pin | None:
+    """The password of the database, where the configuration says that there is one. Raises ConfigError."""
+    source = None if config.password is None else _secret_source(config.password, "password")
+    return None if source is None else source.load_pin()
+
+
+def _secret_source(named: SecretConfig, called: str) -> PinSource | None:
+    """`called` is what messages call it."""
+    if named.file is not None:
+        return FilePin(named.file, called=called)
+    if named.environment is not None:
+        return EnvironmentPin(named.environment, called=called)
+    if named.command is not None:
+        return CommandPin(named.command, called=called)
+    if named.credential is not None:
+        return CredentialPin(named.credential, called=called)
+    return None
 
 
 def token_settings(name: str, config: TokenConfig, typed: Pin | None) -> TokenSettings:
@@ -124,7 +137,7 @@ def token_settings(name: str, config: TokenConfig, typed: Pin | None) -> TokenSe
         name=name,
         module=config.module,
         uri=config.uri,
-        pin=_pin_source(config.pin, typed),
+        pin=_secret_source(config.pin, "PIN") or (None if typed is None else HeldPin(typed)),
         sessions=config.sessions,
         environment=config.environment,
         wait_seconds=config.wait_seconds,
@@ -134,7 +147,9 @@ def token_settings(name: str, config: TokenConfig, typed: Pin | None) -> TokenSe
     )
 
 
-def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, Token], threads: Threads) -> Directory:
+def _build_directory(
+    config: EngineConfig, store: Store, tokens: Mapping[str, Token], accounts: Accounts, threads: Threads
+) -> Directory:
     corridor = Corridor(
         ledger=store,
         now=utc_now,
@@ -142,6 +157,11 @@ def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, To
         blocked_keys=frozenset(config.policy.blocked_keys),
         iaca_requires_state=config.policy.iaca_requires_state,
     )
+    organizations = {
+        name: _organization(name, organization, config.server.base_domain)
+        for name, organization in config.organizations.items()
+    }
+    watches = {name: CustodyWatch() for name in tokens}
     kms = {
         path: Kms(
             path=path,
@@ -149,6 +169,9 @@ def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, To
             token=tokens[service.token],
             store=store,
             allow_adopt=service.allow_adopt,
+            allow_import=service.allow_import,
+            allow_delete_in_use=service.allow_delete_in_use,
+            watch=watches[service.token],
         )
         for path, service in config.services.items()
         if isinstance(service, KmsConfig)
@@ -171,11 +194,45 @@ def _build_directory(config: EngineConfig, store: Store, tokens: Mapping[str, To
         for path, service in config.services.items()
         if isinstance(service, X509StoreConfig)
     }
-    return Directory(
+    created = CreatedServices(
+        organizations=organizations,
+        declared_kms=kms,
+        declared_stores=x509_stores,
+        tokens=tokens,
+        watches=watches,
+        store=store,
+        corridor=corridor,
+    )
+    directory = Directory(
+        organizations=organizations,
         kms=kms,
         x509_services=x509_services,
         x509_stores=x509_stores,
+        created=created,
         tokens=tokens,
         store=store,
+        accounts=accounts,
         threads=threads,
+    )
+    store.declare(directory.declared_types())
+    return directory
+
+
+def _organization(name: str, config: OrganizationConfig, base_domain: str | None) -> Organization:
+    hosts = set(config.host_aliases)
+    if hosts and base_domain is not None:
+        hosts |= {base_domain, f"{name.lower()}.{base_domain}"}
+    created = config.created_services
+    return Organization(
+        id=name,
+        tenants=frozenset(f"{name}.{tenant}" for tenant in config.tenants),
+        hosts=frozenset(hosts),
+        created_services=CreatedServicePolicy(
+            tokens=created.tokens,
+            allow_adopt=created.allow_adopt,
+            allow_import=created.allow_import,
+            allow_delete_in_use=created.allow_delete_in_use,
+            allow_jwk_signing_keys=created.allow_jwk_signing_keys,
+            custody_minutes=created.custody_minutes if created.require_custody else None,
+        ),
     )

@@ -10,10 +10,21 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.dataclasses import dataclass
 
 from engine.errors import ConfigError
+from engine.host import load_host
 
 _STRICT = ConfigDict(
     extra="forbid",
@@ -26,6 +37,7 @@ _MOST_THREADS = 256
 _ID = r"[A-Za-z0-9_-]{1,256}"
 OrganizationId = Annotated[str, Field(pattern=rf"^{_ID}$")]
 ServicePath = Annotated[str, Field(pattern=rf"^{_ID}\.{_ID}\.{_ID}$")]
+HostName = Annotated[str, AfterValidator(load_host)]
 TokenName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -52,6 +64,7 @@ def _database_url(value: str, info: ValidationInfo) -> str:
 
 FilePath = Annotated[str, AfterValidator(_beside_file)]
 Argument = Annotated[str, Field(pattern=r"^[^\x00]*$"), AfterValidator(_variable)]
+CustodyMinutes = Annotated[StrictInt, Field(ge=0, le=10_080)]
 SpkiSha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -60,40 +73,60 @@ class ServerConfig:
     """Where the JSON API listens and how much it takes on at once."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
+    port: Annotated[StrictInt, Field(ge=0, le=65535)] = 8080
+    workers: Annotated[StrictInt, Field(ge=1, le=64)] = 1
+    """Processes that serve side by side on the one socket, each with token sessions, threads and a queue of its own."""
+    threads: Annotated[StrictInt, Field(ge=1, le=_MOST_THREADS)] | None = None
     """Threads that walk the issuing corridor; as many as the tokens have sessions if it is not set."""
-    queue: Annotated[int, Field(ge=1, le=100_000)] = 512
+    queue: Annotated[StrictInt, Field(ge=1, le=100_000)] = 512
     """Requests that may wait for a thread; one more is answered 503."""
-    request_seconds: Annotated[float, Field(gt=0, le=600)] = 15.0
+    request_seconds: Annotated[StrictFloat, Field(gt=0, le=600)] = 15.0
     """How long a request may take; after that it is answered 503, whatever the token does."""
+    base_domain: HostName | None = None
+    """The domain that organizations with host aliases are served under as well: it, and {organization}.{domain}."""
 
 
 @dataclass(frozen=True, config=_STRICT)
-class StoreConfig:
-    """The database, as a URL; a relative SQLite path is relative to the configuration file."""
-
-    url: Annotated[str, AfterValidator(_database_url)]
-
-
-@dataclass(frozen=True, config=_STRICT)
-class PinConfig:
-    """Where the user PIN is found: exactly one of these. Never the PIN itself."""
+class SecretConfig:
+    """Where a secret is found: exactly one of these. Never the secret itself."""
 
     file: FilePath | None = None
     """A file that only its owner may read."""
     environment: str | None = None
     """The name of a variable."""
     command: Annotated[tuple[Argument, ...], Field(min_length=1)] | None = None
-    """A program and its arguments, run without a shell; it prints the PIN on one line."""
+    """A program and its arguments, run without a shell; it prints the secret on one line."""
     credential: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.@-]{0,254}$")] | None = None
     """The name of a systemd credential."""
-    prompt: Literal[True] | None = None
-    """Asked for on the terminal, once."""
 
     def sources(self) -> tuple[str, ...]:
         """Which of them are named."""
         return tuple(source.name for source in fields(self) if getattr(self, source.name) is not None)
+
+    def fault(self) -> str | None:
+        """What is wrong with their number."""
+        named = self.sources()
+        if len(named) == 1:
+            return None
+        expected = ", ".join(source.name for source in fields(self))
+        return f"expected exactly one of {expected}, found {' and '.join(named) or 'none'}."
+
+
+@dataclass(frozen=True, config=_STRICT)
+class StoreConfig:
+    """The database: `sqlite:///PATH`, relative to the configuration file, or `postgresql://user@host:port/name`."""
+
+    url: Annotated[str, AfterValidator(_database_url)]
+    password: SecretConfig | None = None
+    """Of a PostgreSQL user. Without it libpq looks where it always does, PGPASSWORD or ~/.pgpass for instance."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PinConfig(SecretConfig):
+    """Where the user PIN is found."""
+
+    prompt: Literal[True] | None = None
+    """Asked for on the terminal, once."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -105,15 +138,30 @@ class TokenConfig:
     uri: str
     """RFC 7512, e.g. `pkcs11:token=production;serial=1234`."""
     pin: PinConfig
-    sessions: Annotated[int, Field(ge=1, le=1024)] = 8
+    sessions: Annotated[StrictInt, Field(ge=1, le=1024)] = 8
     environment: dict[str, Annotated[str, AfterValidator(_variable)]] = field(default_factory=dict)
     """Variables the module reads when it is loaded; a value that begins with `./` is a path beside the file."""
     initialize_arguments: str | None = None
     """What the module wants in CK_C_INITIALIZE_ARGS.pReserved (NSS softokn does)."""
-    wait_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
-    sign_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
-    keep_alive_seconds: Annotated[float, Field(ge=0, le=86400)] = 60.0
+    wait_seconds: Annotated[StrictFloat, Field(gt=0, le=300)] = 5.0
+    sign_seconds: Annotated[StrictFloat, Field(gt=0, le=300)] = 10.0
+    keep_alive_seconds: Annotated[StrictFloat, Field(ge=0, le=86400)] = 60.0
     """Sessions idle for longer are asked for their state; 0: they are not."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CreatedServicesConfig:
+    """What services may do that are created over the API, each switch as on a declared service."""
+
+    tokens: tuple[TokenName, ...] = ()
+    """Where created KMS have their keys; the first unless a caller names another. Without any, no KMS is created."""
+    allow_adopt: StrictBool = False
+    allow_import: StrictBool = False
+    allow_delete_in_use: StrictBool = False
+    allow_jwk_signing_keys: StrictBool = False
+    """Whether a request may bring a private JWK, which is used once as a session object of the first of the tokens."""
+    require_custody: StrictBool = False
+    custody_minutes: CustodyMinutes = 60
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -121,6 +169,9 @@ class OrganizationConfig:
     """An organization, the first id of every path."""
 
     tenants: tuple[OrganizationId, ...] = ()
+    host_aliases: tuple[HostName, ...] = ()
+    """Hosts that its paths are served under; any host if there are none."""
+    created_services: CreatedServicesConfig = field(default_factory=CreatedServicesConfig)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -131,6 +182,10 @@ class KmsConfig:
     token: TokenName
     allow_adopt: StrictBool = False
     """Whether a caller of the API may bind a key that is on the token already; the operator always may."""
+    allow_import: StrictBool = False
+    """Whether a caller of the API may bring a private JWK, which becomes a key of the token."""
+    allow_delete_in_use: StrictBool = False
+    """Whether a caller of the API may destroy a key that a certificate authority uses."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -147,16 +202,24 @@ class X509ServiceConfig:
     type: Literal["x509-service"]
     kms: tuple[ServicePath, ...] = ()
     stores: tuple[ServicePath, ...] = ()
-    allow_jwk_signing_keys: bool = False
+    allow_jwk_signing_keys: StrictBool = False
     """Whether a request may bring a private JWK, which is used once as a session object of `jwk-token`."""
     jwk_token: TokenName | None = None
     require_custody: StrictBool = False
     """Whether only keys may sign whose custody record shows that they were made on their token and cannot leave it."""
-    custody_minutes: Annotated[int, Field(ge=0, le=10_080)] = 60
+    custody_minutes: CustodyMinutes = 60
     """How old the examination of such a key may be; 0 examines it before every signature."""
 
 
 ServiceConfig = Annotated[KmsConfig | X509StoreConfig | X509ServiceConfig, Field(discriminator="type")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AccountsConfig:
+    """How people log in."""
+
+    session_hours: Annotated[StrictFloat, Field(gt=0, le=720)] = 12.0
+    """How long a session lasts after its log-in."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -165,7 +228,7 @@ class PolicyConfig:
 
     blocked_keys: tuple[SpkiSha256, ...] = ()
     """SHA-256 of SubjectPublicKeyInfo, lower-case hex: keys that never get a certificate."""
-    iaca_requires_state: bool = False
+    iaca_requires_state: StrictBool = False
     """Whether an IACA must name its stateOrProvinceName, as AAMVA's mDL guidelines ask of issuing states."""
 
 
@@ -176,8 +239,9 @@ class EngineConfig:
     store: StoreConfig
     tokens: dict[TokenName, TokenConfig]
     organizations: dict[OrganizationId, OrganizationConfig]
-    services: dict[ServicePath, ServiceConfig]
+    services: dict[ServicePath, ServiceConfig] = field(default_factory=dict)
     server: ServerConfig = field(default_factory=ServerConfig)
+    accounts: AccountsConfig = field(default_factory=AccountsConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
     def threads(self) -> int:
@@ -202,7 +266,7 @@ def load_config(path: Path) -> EngineConfig:
         config = _ADAPTER.validate_python(document, context={"folder": path.resolve().parent})
     except ValidationError as error:
         faults = [
-            f"{_dotted(item['loc'])}: {_WORDS.get(item['type'], item['msg'])}."
+            f"{_dotted(item['loc'])}: {_WORDS.get(item['type'], item['msg'].removeprefix('Value error, '))}."
             for item in error.errors(include_url=False, include_input=False)
         ]
         raise ConfigError(f"The configuration file {path} is not valid: {faults[0]}", details=faults) from None
@@ -213,22 +277,32 @@ def load_config(path: Path) -> EngineConfig:
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
-    parts = [
-        str(part) for part in location if part not in ("kms", "x509-store", "x509-service") or part == location[-1]
-    ]
+    # The validator puts the type of a service after its path.
+    parts = [str(part) for index, part in enumerate(location) if (location[0], index) != ("services", 2)]
     return ".".join(f'"{part}"' if "." in part else part for part in parts)
 
 
 def _reference_faults(config: EngineConfig) -> list[str]:
     """What one part of the file says of another and is not so."""
     faults: list[str] = []
+    if config.store.password is not None and (fault := config.store.password.fault()):
+        faults.append(f"store.password: {fault}")
     for name, token in config.tokens.items():
-        if len(token.pin.sources()) != 1:
-            named = " and ".join(token.pin.sources()) or "none"
-            sources = ", ".join(source.name for source in fields(PinConfig))
-            faults.append(f"tokens.{name}.pin: expected exactly one of {sources}, found {named}.")
+        if fault := token.pin.fault():
+            faults.append(f"tokens.{name}.pin: {fault}")
         if not token.module.startswith("/"):
             faults.append(f"tokens.{name}.module: expected an absolute path, found {token.module!r}.")
+    for name, organization_config in config.organizations.items():
+        created = organization_config.created_services
+        faults.extend(
+            f"organizations.{name}.created-services.tokens: no token {token!r} is declared."
+            for token in created.tokens
+            if token not in config.tokens
+        )
+        if created.allow_jwk_signing_keys and not created.tokens:
+            faults.append(
+                f"organizations.{name}.created-services.tokens: expected a declared token, since JWK keys are allowed."
+            )
     for path, service in config.services.items():
         organization, tenant, _ = path.split(".")
         known = config.organizations.get(organization)

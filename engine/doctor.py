@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from cryptography.exceptions import InvalidSignature
 
-from engine.app import token_settings
+from engine.app import store_password, token_settings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, IssuanceDefect, RequestError
 from engine.store import KeyRow, read_keys
@@ -55,7 +55,7 @@ def find_patients(config: EngineConfig, only: str | None) -> tuple[Patient, ...]
     """The tokens of a configuration, or `only` one, with their registered keys. Raises ConfigError, StoreError."""
     if only is not None and only not in config.tokens:
         raise ConfigError(f"Expected one of the tokens {', '.join(config.tokens)}, found {only!r}.")
-    rows = read_keys(config.store.url)
+    rows = read_keys(config.store.url, store_password(config.store))
     return tuple(
         Patient(
             settings=token_settings(name, token, None),

@@ -12,12 +12,16 @@
 
 Creating a certification request is the same corridor: no issuer in 2, and of 5 only the fact that the key signs,
 since a request is not kept. A failure after 5 closes the intent as failed; its serial is never used again. If the
-process dies, or the ledger cannot be written, the intent stays open and is closed at the next start.
+process dies, or the ledger cannot be written, the intent stays open until the next start, or until another process
+finds that its writer is gone.
+
+An order that may be repeated brings a `Repeat`: 5 binds its key to the intent, so that of two orders with one key only
+one gets to 6, and 8 keeps the rendered answer beside the certificate, so that a repeat is answered from the ledger.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -81,6 +85,19 @@ class NewEntry:
     metadata: Mapping[str, object] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What makes an order one that may be repeated: the same key and digest again mean the same certificate."""
+
+    scope: str
+    """Whose key it is: nobody else's orders are compared."""
+    key: str
+    digest: str
+    """SHA-256 of the whole order, lower-case hex."""
+    render: "Callable[[IssuedCertificate], str]" = field(repr=False, compare=False)
+    """The answer, as it is kept and given again."""
+
+
 class Ledger(Protocol):
     """The durable record. Each method returns only when what it was told survives a crash; else StoreError."""
 
@@ -100,8 +117,10 @@ class Ledger(Protocol):
         request_id: str,
         request_digest: str,
         entries: Sequence[NewEntry],
+        repeat: Repeat | None = None,
     ) -> None:
-        """Before the token is asked. Reserves serial and entries; AlreadyExists if an entry is taken."""
+        """Before the token is asked. Reserves serial and entries; AlreadyExists if an entry is taken, RequestUnderWay
+        if the key of `repeat` is."""
 
     def record_certificate(
         self,
@@ -116,11 +135,12 @@ class Ledger(Protocol):
         is_ca: bool,
         not_before: datetime,
         not_after: datetime,
+        answer: str | None = None,
     ) -> None:
-        """After verification, before release."""
+        """After verification, before release. `answer` is kept for repeats."""
 
-    def record_signed_request(self, *, intent_id: str) -> None:
-        """After verification of a certification request, before release."""
+    def record_signed(self, *, intent_id: str) -> None:
+        """After verification of a signature that is not a certificate's, before release."""
 
     def record_failure(self, *, intent_id: str, reason: str) -> None:
         """Nothing was released: the serial stays used, the entries are free again."""
@@ -139,6 +159,8 @@ class Caller:
     request_id: str
     request_digest: str
     """SHA-256 of the request body, lower-case hex."""
+    repeat: Repeat | None = None
+    """For an order that may be repeated. Of what is not an order for a certificate, nothing is kept."""
 
     @property
     def organization(self) -> str:
@@ -280,6 +302,13 @@ class Corridor:
             signature = self._sign(signer, draft.algorithm, tbs)
             certificate = assemble_certificate(tbs, draft.algorithm, signature)
             check_certificate(certificate, tbs, signer.public_key, draft.algorithm)
+            issued = IssuedCertificate(
+                der=certificate,
+                draft=draft,
+                issuer_name=load_name(draft.issuer),
+                entry_paths=tuple(entry.path for entry in entries),
+            )
+            answer = None if caller.repeat is None else caller.repeat.render(issued)
         except BaseException as error:
             self.ledger.record_failure(intent_id=intent_id, reason=type(error).__name__)
             raise
@@ -294,13 +323,9 @@ class Corridor:
             is_ca=draft.is_ca,
             not_before=draft.not_before,
             not_after=draft.not_after,
+            answer=answer,
         )
-        return IssuedCertificate(
-            der=certificate,
-            draft=draft,
-            issuer_name=load_name(draft.issuer),
-            entry_paths=tuple(entry.path for entry in entries),
-        )
+        return issued
 
     def _sign_request(
         self, draft: RequestDraft, names: AlternativeNames, profile: str, signer: Signer, caller: Caller
@@ -316,7 +341,7 @@ class Corridor:
         except BaseException as error:
             self.ledger.record_failure(intent_id=intent_id, reason=type(error).__name__)
             raise
-        self.ledger.record_signed_request(intent_id=intent_id)
+        self.ledger.record_signed(intent_id=intent_id)
         return IssuedRequest(
             der=request,
             subject=draft.subject,
@@ -352,6 +377,7 @@ class Corridor:
             request_id=caller.request_id,
             request_digest=caller.request_digest,
             entries=entries,
+            repeat=caller.repeat if kind == "certificate" else None,
         )
         return intent_id
 

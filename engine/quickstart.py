@@ -4,19 +4,21 @@ Every step looks before it makes, so that a folder left by a start that was cut 
 one is left as it is.
 """
 
+import json
 import os
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.app import Engine, open_engine
+from engine.config import load_config
 from engine.directory import HostedKey, Kms, SelfSigned, X509Service
 from engine.directory.credentials import create_api_key, find_credential
 from engine.directory.descriptors import KeySource
-from engine.directory.kms import token_key_id
 from engine.errors import ConfigError, NotFound
 from engine.issuance import Caller
 from engine.profiles.orders import GenericOrder, IacaOrder, IssuerAlternativeNameOrder, SubjectName
+from engine.store.address import load_address
 
 TRIAL_LABEL = "engine-trial"
 KMS_PATH = "test.tenant1.kms1"
@@ -29,25 +31,28 @@ MODULES = (
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
     "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
 )
+DATABASE = "sqlite:///engine.db"
 CONFIGURATION = f"""\
 # Configuration of the signing engine. Relative paths mean "beside this file". Unknown keys are refused.
 
 [server]
 host = "127.0.0.1"      # address to listen on
 port = 8080
+workers = 1             # processes that serve side by side; each has its own sessions, threads and queue
 # threads = 8           # requests worked on at once; without this line as many as the tokens have sessions
 queue = 512             # requests that may wait for a thread; one more is answered 503
 request-seconds = 15.0  # how long a request may take before it is answered 503, whatever the token does
+# base-domain = "example.com"   # organizations with host-aliases are served under it, and {{organization}}.example.com
 
 [store]
-url = "sqlite:///engine.db"
+url = @DATABASE@
 
 # One table per PKCS#11 token. The PIN is only ever named, never written here.
 [tokens.trial]
 module = "@MODULE@"     # the vendor's PKCS#11 library
 uri = "pkcs11:token={TRIAL_LABEL}"                      # RFC 7512: token and/or serial
 pin = {{ file = "softhsm/pin" }}                          # or {{ environment = "NAME" }}
-sessions = 8            # most PKCS#11 sessions to open
+sessions = 8            # most PKCS#11 sessions to open; the token sees as many of each worker
 wait-seconds = 5.0      # how long a request waits for a free session before it is answered 503
 sign-seconds = 10.0     # how long one signature may take before the worker process is replaced
 keep-alive-seconds = 60.0   # no session is left idle for longer without asking the token for its state; 0: never ask
@@ -55,14 +60,28 @@ keep-alive-seconds = 60.0   # no session is left idle for longer without asking 
 environment = {{ SOFTHSM2_CONF = "./softhsm/softhsm2.conf" }}
 # initialize-arguments = ""   # only for modules that want a string in C_Initialize (NSS softokn)
 
+# An organization and its tenants. Callers of the API can create more tenants, and services in them.
 [organizations.test]
 tenants = ["tenant1"]
+# host-aliases = ["engine.example.com"]   # the only hosts its paths are served under; without this line any host
+
+# What services created over the API may do; the same switches as on the services below.
+[organizations.test.created-services]
+tokens = ["trial"]      # a KMS has its keys on one of these, the first unless it names one; []: no KMS is created
+allow-adopt = true
+allow-import = true
+allow-delete-in-use = false
+allow-jwk-signing-keys = true   # on the first of the tokens
+require-custody = false
+custody-minutes = 60
 
 # A KMS: the keys under its path live on its token.
 [services."{KMS_PATH}"]
 type = "kms"
 token = "trial"
 allow-adopt = true      # a caller may bind a key that is on the token already; `keys adopt` can always
+allow-import = true     # a caller may bring a private JWK, which becomes a key of the token; never proof of custody
+allow-delete-in-use = false     # a caller may destroy a key that a certificate authority uses
 
 # A certificate store.
 [services."{STORE_PATH}"]
@@ -78,14 +97,23 @@ jwk-token = "trial"
 require-custody = false # sign only with keys whose custody record shows them made on the token and unable to leave it
 custody-minutes = 60    # how old that examination may be; 0 examines the key before every signature
 
+[accounts]
+session-hours = 12.0    # how long the session lasts that a person's log-in opens
+
 [policy]
 blocked-keys = []       # SHA-256 of SubjectPublicKeyInfo, hex: keys that never get a certificate
 iaca-requires-state = false     # AAMVA: an IACA must name its stateOrProvinceName
 """
 
 
-def create(folder: Path) -> Path:
-    """Complete the data folder and return the path of its `engine.toml`. Raises ConfigError, TokenError, StoreError."""
+def create(folder: Path, database: str | None = None) -> Path:
+    """Complete the data folder and return the path of its `engine.toml`. Raises ConfigError, TokenError, StoreError.
+
+    `database` is the URL of the database of a new folder, instead of a SQLite file in it; a folder that has a database
+    keeps it.
+    """
+    if database is not None:
+        load_address(database)
     folder = folder.resolve()
     config_path = folder / "engine.toml"
     try:
@@ -96,7 +124,12 @@ def create(folder: Path) -> Path:
             )
         _create_token(folder / "softhsm")
         if not config_path.exists():
-            _write(config_path, CONFIGURATION.replace("@MODULE@", find_module()))
+            url = json.dumps(DATABASE if database is None else database, ensure_ascii=False)
+            _write(config_path, CONFIGURATION.replace("@MODULE@", find_module()).replace("@DATABASE@", url))
+        elif database is not None and load_config(config_path).store.url != database:
+            raise ConfigError(
+                f"{config_path} names another database already; change store.url there, or take another data folder."
+            )
     except OSError as error:
         raise ConfigError(f"The data folder {folder} cannot be written: {error.strerror}: {error.filename}.") from error
     with open_engine(config_path) as engine:
@@ -135,7 +168,7 @@ def _create_keys(engine: Engine) -> None:
     kms = engine.directory.find_kms(KMS_PATH)
     for key_id in (LEAF_KEY, IACA_KEY, CA_KEY):
         if not _exists(kms, key_id):
-            _create_key(kms, key_id)
+            kms.generate_key(key_id, "secp256r1", _caller(kms.key_path(key_id)))
 
 
 def _exists(kms: Kms, key_id: str) -> bool:
@@ -146,19 +179,13 @@ def _exists(kms: Kms, key_id: str) -> bool:
     return True
 
 
-def _create_key(kms: Kms, key_id: str) -> None:
-    """Generate a key, or take the one a start that was cut short has left on the token; half a one is destroyed."""
-    path = kms.key_path(key_id)
-    try:
-        kms.adopt_key(key_id, label=path, token_id=token_key_id(path))
-    except NotFound:
-        kms.token.destroy_leftovers(path, token_key_id(path))
-        kms.generate_key(key_id, "secp256r1")
+def _caller(target: str) -> Caller:
+    return Caller(credential_id="quickstart", target=target, request_id="quickstart", request_digest="")
 
 
 def _create_certificates(engine: Engine) -> None:
     service = engine.directory.x509_service(SERVICE_PATH)
-    caller = Caller(credential_id="quickstart", target=SERVICE_PATH, request_id="quickstart", request_digest="")
+    caller = _caller(SERVICE_PATH)
     if not _stored(engine, IACA_KEY):
         service.issue_iaca(
             IacaOrder(

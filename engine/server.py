@@ -11,6 +11,7 @@ import threading
 import uvicorn
 
 from engine.app import Engine
+from engine.dangling import closing_dangling_intents
 from engine.errors import ConfigError
 from engine.supervisor import REPLACE_ME, say_ready
 
@@ -97,7 +98,8 @@ def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int
     watcher = threading.Thread(target=watch, name="watch", daemon=True)
     watcher.start()
     say_ready(ready_descriptor)
-    server.run(sockets=[listener])
+    with closing_dangling_intents(engine.store):
+        server.run(sockets=[listener])
     over.set()
     watcher.join()
     return REPLACE_ME if hung.is_set() else 0
