@@ -1,7 +1,7 @@
 """The keys of a KMS over the API: listed, examined, adopted; and services that require custody."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +10,14 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11.constants import Attribute, MechanismFlag, ObjectClass
-from pkcs11.mechanisms import KeyType, Mechanism
+from pkcs11.constants import Attribute, ObjectClass
 from pkcs11.types import Session
 
 from engine.directory.custody import CustodyWatch
+from engine.directory.proof import proving
 from engine.errors import PolicyRefusal
 from engine.quickstart import KMS_PATH
+from engine.token import load_private_jwk
 from engine.x509.spki import load_public_jwk
 from tests.api.bodies import (
     certificate_body,
@@ -28,47 +29,11 @@ from tests.api.bodies import (
     outside_key,
     private_jwk,
 )
-from tests.api.conftest import Running
-from tests.token.interposer import answering, counted
+from tests.api.conftest import Running, keys_call, operator
+from tests.token.interposer import Function, answering, counted, interposed
 
-P256, P384 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06052b81040022")
+P384 = bytes.fromhex("06052b81040022")
 LEAF = f"{KMS_PATH}.leaf-secp256r1"
-
-
-def keys_call(path: str) -> str:
-    return f"/v1/{path}/kms-service-api/keys"
-
-
-@pytest.fixture
-def raw_session(running: Running) -> Iterator[Session]:
-    """A session of other software on the engine's token; the login is the token's."""
-    session = running.engine.tokens["trial"]._connection.token.open(rw=True)
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def ceremony(raw_session: Session) -> Callable[..., tuple[Any, Any]]:
-    """Make a P-256 pair as in a key ceremony: label, CKA_ID, private attributes.
-
-    They stay, as adopted ones must: a key that has signed and is gone looks like a token that is.
-    """
-
-    def make(label: str, key_id: bytes, parameters: bytes = P256, **private: bool) -> tuple[Any, Any]:
-        curve = raw_session.create_domain_parameters(KeyType.EC, {Attribute.EC_PARAMS: parameters}, local=True)
-        return curve.generate_keypair(
-            id=key_id,
-            label=label,
-            store=True,
-            mechanism=Mechanism.EC_KEY_PAIR_GEN,
-            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
-            private_template={
-                **{Attribute[name]: False for name in ("DECRYPT", "UNWRAP", "DERIVE", "SIGN_RECOVER")},
-                **{Attribute[name.upper()]: value for name, value in private.items()},
-            },
-        )
-
-    return make
 
 
 def adopt(running: Running, path: str, **members: str) -> httpx.Response:
@@ -123,6 +88,15 @@ def test_the_list_says_what_was_recorded_and_asks_the_token_nothing(running: Run
     paths = [key["_id"] for key in keys]
     assert paths == sorted(paths)
     assert all(path.startswith(f"{KMS_PATH}.") for path in paths)
+
+
+def test_the_list_comes_in_pages(running: Running) -> None:
+    every = [key["_id"] for key in running.client.get(keys_call(KMS_PATH)).json()]
+    page = running.client.get(keys_call(KMS_PATH), params={"limit": 2, "offset": 1}).json()
+    assert [key["_id"] for key in page] == every[1:3]
+    assert running.client.get(keys_call(KMS_PATH), params={"offset": len(every)}).json() == []
+    refused = running.client.get(keys_call(KMS_PATH), params={"limit": 0})
+    assert (refused.status_code, "limit" in refused.json()["message"]) == (400, True)
 
 
 def test_an_examination_is_kept(running: Running) -> None:
@@ -308,12 +282,90 @@ def test_adopting_over_the_api_is_off_unless_the_kms_allows_it(
     assert running.signatures == before
 
 
-def test_a_key_of_another_kms_is_not_given_to_a_caller(running: Running) -> None:
+HIDDEN = "test.tenant1.kms2.elsewhere"
+
+
+def answers_alike(running: Running, theirs: dict[str, str], nobodys: dict[str, str]) -> None:
+    """Adopting what another KMS has, and what nobody has, is answered alike but for the names that were given."""
     before = running.signatures
-    response = adopt(running, f"{KMS_PATH}.never", label="test.tenant1.kms2.elsewhere")
-    assert response.status_code == 403
-    assert "belongs to another KMS" in response.json()["message"]
+    answers = []
+    for members in (theirs, nobodys):
+        response = adopt(running, f"{KMS_PATH}.never", **members)
+        assert response.status_code == 404, response.text
+        message = response.json()["message"]
+        for member, value in members.items():
+            message = message.replace(value, member)
+        answers.append(message)
+    assert answers[0] == answers[1]
     assert running.signatures == before
+
+
+def test_a_key_of_another_kms_is_to_a_caller_as_if_it_were_not_there(running: Running) -> None:
+    token_id = running.engine.store.find_key(HIDDEN).key_id.hex()
+    other_label, other_id = HIDDEN.replace("elsewhere", "not-there"), os.urandom(16).hex()
+    answers_alike(running, {"label": HIDDEN}, {"label": other_label})
+    answers_alike(running, {"id": token_id}, {"id": other_id})
+    answers_alike(running, {"label": HIDDEN, "id": token_id}, {"label": other_label, "id": other_id})
+    answers_alike(running, {"label": HIDDEN, "id": other_id}, {"label": other_label, "id": other_id})
+    answers_alike(running, {"label": other_label, "id": token_id}, {"label": other_label, "id": other_id})
+
+
+def test_a_key_that_another_kms_has_does_not_make_a_callers_own_ambiguous(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]]
+) -> None:
+    key_id = os.urandom(16)
+    ceremony(HIDDEN, key_id)
+    response = adopt(running, f"{KMS_PATH}.like-a-hidden-one", label=HIDDEN)
+    assert response.status_code == 201, response.text
+    assert running.engine.store.find_key(f"{KMS_PATH}.like-a-hidden-one").key_id == key_id
+
+
+def test_a_key_that_is_being_made_for_another_kms_is_to_a_caller_as_if_it_were_not_there(running: Running) -> None:
+    path = "test.tenant1.kms2.under-way"
+    token = running.engine.tokens["trial"]
+    with proving(running.engine.store, path, operator(path)) as intent_id:
+        token.generate_key("secp256r1", path, bytes.fromhex(intent_id))
+        answers_alike(running, {"label": path}, {"label": path.replace("under-way", "nowhere-x")})
+        token.destroy_leftovers(path, bytes.fromhex(intent_id))
+        running.engine.store.record_signed(intent_id=intent_id)
+
+
+def test_the_same_key_elsewhere_on_the_token_is_to_a_caller_as_if_it_were_not_there(running: Running) -> None:
+    jwk = private_jwk(outside_key("of another KMS"))
+    kms2 = running.engine.directory.find_kms("test.tenant1.kms2")
+    kms2.import_key("same-key", jwk, operator(f"{kms2.path}.same-key"))
+    label, token_id = "the same, elsewhere", os.urandom(16)
+    running.engine.tokens["trial"].import_key(load_private_jwk(jwk), label, token_id)
+    answers_alike(running, {"label": label}, {"label": "the same, nowhere.."})
+    answers_alike(running, {"id": token_id.hex()}, {"id": os.urandom(16).hex()})
+
+
+def test_the_operator_can_share_a_key_and_its_kms_can_have_it_twice(running: Running) -> None:
+    kms1, path = running.engine.directory.find_kms(KMS_PATH), f"{KMS_PATH}.shared"
+    kms1.adopt_key("shared", operator(path), label=HIDDEN, token_id=running.engine.store.find_key(HIDDEN).key_id)
+    members = {"label": HIDDEN, "id": running.engine.store.find_key(HIDDEN).key_id.hex()}
+    assert adopt(running, f"{KMS_PATH}.shared-again", **members).status_code == 201
+
+
+def test_adopting_records_the_signature_that_proves_the_key(
+    running: Running, ceremony: Callable[..., tuple[Any, Any]], proofs: Callable[[str], list[tuple[str, str, str]]]
+) -> None:
+    key_id, path = os.urandom(16), f"{KMS_PATH}.adopted-on-record"
+    ceremony("on record", key_id)
+    open_while_signing = []
+
+    def look(_: str, original: Function) -> Function:
+        def call(*arguments: int) -> int:
+            open_while_signing.extend(proofs(path))
+            return original(*arguments)
+
+        return call
+
+    with interposed(running.engine.config.tokens["trial"].module, look, ["C_SignInit"]):
+        assert adopt(running, path, id=key_id.hex()).status_code == 201
+    assert [state for state, _, _ in open_while_signing] == ["intended"]
+    [(state, caller, target)] = proofs(path)
+    assert (state, caller.partition("-")[0], target) == ("signed", "quickstart", path)
 
 
 # -- require-custody

@@ -58,7 +58,7 @@ class CountingLedger:
     def record_certificate(self, **_: object) -> None:
         self.certificates += 1
 
-    def record_signed_request(self, **_: object) -> None:
+    def record_signed(self, **_: object) -> None:
         raise AssertionError("the bench makes no certification request")
 
     def record_failure(self, **told: object) -> None:

@@ -1,10 +1,12 @@
 """How many intents a second the store makes durable: group commit against a transaction per row.
 
-    python tests/bench/bench_store.py [folder]
+    scripts/bench store [FOLDER | URL]
 
-The folder should be on the disk that a deployment would use (default: the current one). Every round runs each mode once
-for a short slice, so that a noisy machine is noisy for all of them; the medians are printed. Both modes run the same
-statements on the same kind of connection; "row by row" commits each alone, behind a lock, without the writer thread.
+On an empty database at the URL, or on SQLite and PostgreSQL with their files in the folder, which should be on the disk
+that a deployment would use (default: the current one) and reachable for the user `postgres`. Every round runs each mode
+once for a short slice, so that a noisy machine is noisy for all of them; the medians are printed. Both modes run the
+same statements on the same kind of connection; "row by row" commits each alone, behind a lock, without the writer
+thread.
 """
 
 import secrets
@@ -20,6 +22,7 @@ from unittest.mock import patch
 
 from engine.store import Store
 from engine.store.database import Database
+from tests.postgresql import new_database, postgresql_server
 
 ROUNDS = 15
 ROWS = 160
@@ -71,12 +74,8 @@ def row_by_row(database: Database) -> Callable[..., object]:
     return write
 
 
-def main() -> None:
-    folder = sys.argv[1] if len(sys.argv) > 1 else "."
-    with (
-        tempfile.TemporaryDirectory(dir=folder) as data,
-        Store.open(f"sqlite:///{Path(data).resolve()}/bench.db") as store,
-    ):
+def measure(url: str) -> None:
+    with Store.open(url) as store:
         alone = row_by_row(store._database)
         rates: dict[tuple[str, int], list[float]] = {}
         for _ in range(ROUNDS):
@@ -90,6 +89,19 @@ def main() -> None:
         for threads in (1, 16):
             ratios = [a / b for a, b in zip(rates["group commit", threads], rates["row by row", threads], strict=True)]
             print(f"group commit / row by row, {threads:2} threads: {statistics.median(ratios):.2f}")
+
+
+def main() -> None:
+    where = sys.argv[1] if len(sys.argv) > 1 else "."
+    if "://" in where:
+        measure(where)
+        return
+    with tempfile.TemporaryDirectory(dir=where) as folder:
+        print("sqlite")
+        measure(f"sqlite:///{Path(folder).resolve()}/bench.db")
+    with tempfile.TemporaryDirectory(dir=where) as folder, postgresql_server(Path(folder).resolve()) as server:
+        print("postgresql")
+        measure(new_database(server))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def token_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder to be copied; whoever serves the copy has the paths in it put right by `init`."""
+    """A data folder for `copy_data_folder`; whoever serves the copy has the paths in it put right by `init`."""
     folder = tmp_path_factory.mktemp("data") / "data"
     init(folder)
     return folder

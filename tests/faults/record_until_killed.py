@@ -52,7 +52,7 @@ def issue(store: Store, turn: int) -> None:
     )
     acknowledge("intended", intent_id, "-" if is_request else f"{serial_number:040x}")
     if is_request:
-        store.record_signed_request(intent_id=intent_id)
+        store.record_signed(intent_id=intent_id)
         acknowledge("signed", intent_id)
     elif turn % 5 == 1:
         store.record_failure(intent_id=intent_id, reason="SigningFailed")

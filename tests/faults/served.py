@@ -131,7 +131,14 @@ class Orders:
 
 
 def worker_of(folder: Path) -> int:
-    """The process id of the worker that serves a data folder."""
+    """The process id of the only worker that serves a data folder."""
+    found = workers_of(folder)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def workers_of(folder: Path) -> list[int]:
+    """The process ids of the workers that serve a data folder."""
     wanted = ["worker", "--config", str(folder / "engine.toml")]
     found = []
     for entry in Path("/proc").iterdir():
@@ -142,5 +149,4 @@ def worker_of(folder: Path) -> int:
                 continue
             if wanted == words[3:6]:
                 found.append(int(entry.name))
-    assert len(found) == 1, found
-    return found[0]
+    return found

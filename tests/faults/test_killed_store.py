@@ -1,11 +1,9 @@
 """The process is killed while eight threads record: nothing that was acknowledged is lost, nothing is in between."""
 
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from engine.errors import StoreError
 from engine.store import Store
+from tests.database import CHOSEN, SQLITE, new_database_url, select
 
 CHILD = Path(__file__).with_name("record_until_killed.py")
 KILL_AFTER = (1, 150, 400)
@@ -53,7 +52,7 @@ def run_until_killed(url: str, acknowledgements: int, acknowledged: Acknowledged
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('killed')}/engine.db"
+    return new_database_url(tmp_path_factory.mktemp("killed"))
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +73,10 @@ def dangling(url: str, acknowledged: Acknowledged) -> set[str]:
 @pytest.fixture(scope="module")
 def intents(url: str, dangling: set[str]) -> list[tuple[str, str, str, str | None]]:
     """Id, kind, state and serial number of every intent, read by another reader after reopening."""
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        return connection.execute("SELECT intent_id, kind, state, serial_number FROM intents").fetchall()
+    if CHOSEN == SQLITE:
+        assert select(url, "PRAGMA integrity_check") == [("ok",)]
+        assert select(url, "PRAGMA foreign_key_check") == []
+    return select(url, "SELECT intent_id, kind, state, serial_number FROM intents")
 
 
 def test_every_acknowledged_intent_is_there_with_its_serial_number(intents, acknowledged):
@@ -108,9 +107,8 @@ def test_no_issuer_has_used_a_serial_number_twice(intents):
 
 def test_certificate_and_entry_are_there_exactly_when_the_intent_is_signed(url, intents):
     signed = {intent_id for intent_id, kind, state, _ in intents if kind == "certificate" and state == "signed"}
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        certified = {intent_id for (intent_id,) in connection.execute("SELECT intent_id FROM certificates")}
-        placed = {intent_id for (intent_id,) in connection.execute("SELECT intent_id FROM entries")}
+    certified = {intent_id for (intent_id,) in select(url, "SELECT intent_id FROM certificates")}
+    placed = {intent_id for (intent_id,) in select(url, "SELECT intent_id FROM entries")}
     assert signed
     assert certified == placed == signed
 

@@ -2,12 +2,14 @@
 
 The run: first start, server, the documented workflow, JWKs, refusals, doctor, commands beside and after the server, a
 wrong PIN, a killed worker, a restart. Looked through: all that was printed and answered, every file of the data folder
-and of the temporary one, and the arguments and environment of every process of the server.
+and of the temporary one, what is in a PostgreSQL database, and the arguments and environment of every process of the
+server.
 """
 
 import base64
 import io
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,11 +22,14 @@ import pytest
 
 from engine.workflow import walk
 from tests.api.bodies import certificate_body, changed, csr_body, described_jwk, outside_key, private_jwk
+from tests.database import CHOSEN, POSTGRESQL, SQLITE, database_options, database_url, select
 from tests.page.live import DEADLINE, ENGINE, announced
 
 SERVICE = "/v1/test.tenant1.x509-service-1/x509-service-api"
 WRONG_PIN = "wrong-pin-0451-96e1"
-HOLDERS = ("softhsm/pin", "softhsm/so-pin", "api-key")
+WRONG_URL_PASSWORD = "in-url-0451-4be8"
+DATABASE_PASSWORD = ("database-password",) if CHOSEN == POSTGRESQL else ()
+HOLDERS = ("softhsm/pin", "softhsm/so-pin", "api-key", *DATABASE_PASSWORD)
 """Files of the data folder that are there to hold a secret; they are looked through for the others."""
 
 
@@ -73,6 +78,16 @@ class Run:
             for path in sorted(folder.rglob("*")):
                 if path.is_file():
                     self.note(f"file {path.relative_to(folder)}", path.read_bytes())
+
+    def note_database(self, url: str) -> None:
+        """A SQLite database is one of the files."""
+        if url.startswith("sqlite:"):
+            return
+        tables = select(url, "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'")
+        for (table,) in tables:
+            self.note(
+                f"database table {table}", "\n".join(row for (row,) in select(url, f'SELECT t::text FROM "{table}" t'))
+            )
 
 
 def children(pid: int) -> list[int]:
@@ -145,7 +160,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(folder, tmp_path_factory.mktemp("temporary"))
     config = folder / "engine.toml"
     jwk = private_jwk(outside_key("nowhere"))
-    assert run.command("init", "--data", folder) == 0
+    assert run.command("init", "--data", folder, *database_options(folder)) == 0
+    for name in DATABASE_PASSWORD:  # the tests' server believes without one
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text("held-0451-77fe\n")
+        config.write_text(config.read_text().replace("[store]\n", f'[store]\npassword = {{ file = "{name}" }}\n'))
 
     with serve(run, config) as process:
         try:
@@ -153,7 +172,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             call_everything(run, base_url, jwk)
             run.note_processes(process.pid)
             assert run.command("doctor", "--config", config) == 0
-            assert run.command("check", "--config", config) == 1  # another engine uses the database
+            assert run.command("check", "--config", config) == 0
             (worker,) = children(process.pid)
             os.kill(worker, signal.SIGKILL)
             wait_until_served(base_url, process)
@@ -172,6 +191,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     assert run.command("init", "--data", folder) == 0  # a second start
     assert run.command("trial", "--once", "--port", "0", "--data", folder) == 0
     run.note_files()
+    run.note_database(database_url(folder))
     return run
 
 
@@ -216,12 +236,17 @@ def refuse_pins(run: Run, config: Path) -> None:
     assert text != config.read_text()
     wrong_uri = run.temporary.parent / "wrong-uri.toml"
     wrong_uri.write_text(
-        text.replace('"softhsm/pin"', f'"{config.parent}/softhsm/pin"').replace(
-            "sqlite:///", f"sqlite:///{config.parent}/"
-        )
+        text.replace('{ file = "', f'{{ file = "{config.parent}/').replace("sqlite:///", f"sqlite:///{config.parent}/")
     )
     assert run.command("check", "--config", wrong_uri) == 1
     assert run.command("doctor", "--config", wrong_uri) == 1
+    wrong = WRONG_URL_PASSWORD
+    for number, place in enumerate(("nobody@127.0.0.1:1/none", f"nobody:{wrong}@127.0.0.1/none", f"{wrong}@:none/")):
+        no_database = run.temporary.parent / f"no-database-{number}.toml"
+        text = re.sub(r"^url = .*$", f'url = "postgresql://{place}"', config.read_text(), flags=re.MULTILINE)
+        no_database.write_text(text.replace('{ file = "', f'{{ file = "{run.folder}/'))
+        for command in ("check", "serve", "doctor"):
+            assert run.command(command, "--config", no_database) == 1
     in_file = run.temporary.parent / "wrong-config.toml"
     in_file.write_text(config.read_text().replace('{ file = "softhsm/pin" }', f'"{pin}"'))
     assert run.command("check", "--config", in_file) == 1
@@ -256,6 +281,10 @@ def test_wrong_pin_is_nowhere_either(run: Run) -> None:
     assert places(run, WRONG_PIN) == []
 
 
+def test_password_in_the_url_of_a_database_is_nowhere_either(run: Run) -> None:
+    assert places(run, WRONG_URL_PASSWORD) == []
+
+
 def test_private_member_of_a_jwk_is_nowhere(run: Run) -> None:
     key = outside_key("nowhere")
     octets = key.private_numbers().private_value.to_bytes(32)
@@ -267,12 +296,19 @@ def test_run_was_looked_through_in_every_place(run: Run) -> None:
     everything = b"\n".join(run.seen.values())
     names = "\n".join(run.seen)
     for expected in (
-        *("file engine.db", "file engine.toml", "file serve-", "workflow", "serve: output", "environ of process"),
+        *(
+            "file engine.db" if CHOSEN == SQLITE else "database table intents",
+            "file engine.toml",
+            "file serve-",
+            "workflow",
+            "serve: output",
+            "environ of process",
+        ),
         *("signing-engine doctor: output", "signing-engine trial: output", "POST /v1/test.tenant1.x509-service-1"),
     ):
         assert expected in names
     for expected in (
         *(b"CKR_PIN_INCORRECT", b"must be open to its owner only", b"ended with status 3", b"pin-value"),
-        *(b"\0worker\0", b"the next one is started", b"-----BEGIN CERTIFICATE-----", b"Another engine uses"),
+        *(b"\0worker\0", b"the next one is started", b"-----BEGIN CERTIFICATE-----"),
     ):
         assert expected in everything

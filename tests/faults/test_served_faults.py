@@ -1,8 +1,6 @@
 """What a client of the JSON API gets when the token behind it misbehaves, and what is in the records afterwards."""
 
 import contextlib
-import shutil
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.database import copy_data_folder, database_url, select
 from tests.faults.faulty import Ckr, FaultyModule
 from tests.faults.served import ISSUE, Orders, client, put_behind, worker_of
 from tests.page.live import live_engine
@@ -24,8 +23,8 @@ class Served:
 
     def intents(self) -> list[str]:
         """The state of every intent, the oldest first, read from the database beside the engine."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.folder / 'engine.db'}?mode=ro", uri=True)) as database:
-            return [state for (state,) in database.execute("SELECT state FROM intents ORDER BY rowid")]
+        rows = select(database_url(self.folder), "SELECT state FROM intents ORDER BY recorded_at")
+        return [state for (state,) in rows]
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def serve(
     @contextlib.contextmanager
     def served(**changes: object) -> Iterator[Served]:
         folder = tmp_path / "data"
-        shutil.copytree(data_folder, folder)
+        copy_data_folder(data_folder, folder)
         with FaultyModule(fault_module, tmp_path / "control") as faulty:
             environment = {"SOFTHSM2_CONF": "./softhsm/softhsm2.conf", **faulty.environment}
             put_behind(folder, fault_module, environment, **changes)

@@ -3,7 +3,6 @@ wrong is released, and the same worker serves again within two seconds of each r
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.database import copy_data_folder
 from tests.faults.served import Orders, client, put_behind, worker_of
 from tests.page.live import init, live_engine
 from tests.token.devices.device import DeviceError, find_module
@@ -135,7 +135,7 @@ def test_a_token_that_is_taken_away_and_given_back_is_served_again_within_two_se
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "data"
-    shutil.copytree(data_folder, folder)
+    copy_data_folder(data_folder, folder)
     init(folder)  # which puts the paths in it right
     with (
         served(folder, tmp_path) as absence,

@@ -1,4 +1,5 @@
-"""A live engine for tests: its own process, its own data folder with a real SoftHSM token, a free port."""
+"""A live engine for tests: its own process, its own data folder with a real SoftHSM token, its own database, a free
+port."""
 
 import os
 import subprocess
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from tests.database import database_options
 
 DEADLINE = 60.0
 """Seconds until a start counts as failed."""
@@ -36,8 +39,9 @@ class Answer:
 
 
 def init(folder: Path) -> None:
-    """Make or complete a data folder."""
-    done = subprocess.run([*ENGINE, "init", "--data", folder], capture_output=True, text=True, timeout=DEADLINE)
+    """Make or complete a data folder. A new one is on a new database of the chosen kind."""
+    command = [*ENGINE, "init", "--data", folder, *database_options(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.store import read_keys
+from tests.database import database_url
 from tests.faults.faulty import SOFTHSM, Ckr, FaultyModule, FaultyModuleUnavailable, TokenFlags, build_module
 from tests.page.live import ENGINE, init, live_engine
 from tests.scripts.terminal import on_terminal
@@ -159,7 +160,7 @@ def test_a_good_token_passes_every_step_and_every_registered_key_signs(data: Pat
         *("module", "load", "start", "slots", "token", "flags", "pin", "login", "mechanisms", "sessions", "keys"),
         "signing",
     ]
-    keys = read_keys(f"sqlite:///{data}/engine.db")
+    keys = read_keys(database_url(data))
     assert len(keys) == 3
     for key in keys:
         assert f"{key.path}: found once, secp256r1, ecdsa-with-SHA256 verifies; SPKI SHA-256 {key.spki_sha256}" in (

@@ -73,6 +73,15 @@ def test_missing_package_of_the_tests_is_named_too(checkout: Path) -> None:
     assert done.stderr.splitlines()[-1].strip() == "sudo apt-get update && sudo apt-get install -y gnutls-bin"
 
 
+def test_missing_path_may_be_a_pattern(checkout: Path) -> None:
+    provide_environment(checkout, "test")
+    needs = ("/usr/*/env=coreutils", "/nonexistent/*/bin/initdb=postgresql")
+    assert install(checkout, "test", needs[0]).returncode == 0
+    done = install(checkout, "test", *needs)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].strip() == "sudo apt-get update && sudo apt-get install -y postgresql"
+
+
 def test_machine_without_apt_is_told_what_is_missing(checkout: Path) -> None:
     install(checkout, without="apt-get")
     (checkout.parent / "bin" / "softhsm2-util").unlink()

@@ -1,11 +1,13 @@
-"""signing-engine keys show and keys adopt: what they print and the exit codes that scripts look at."""
+"""signing-engine keys: what the commands print and the exit codes that scripts look at."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.api.bodies import outside_key, private_jwk
 from tests.page.live import DEADLINE, ENGINE, init
 
 KMS = "test.tenant1.kms1"
@@ -49,9 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def keys(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def keys(folder: Path, *arguments: str, answers: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*ENGINE, "keys", *arguments, "--config", folder / "engine.toml"],
+        input=answers,
         capture_output=True,
         text=True,
         timeout=DEADLINE,
@@ -101,3 +104,81 @@ def test_a_key_that_is_not_there_is_said_so(path: str, folder: Path) -> None:
     done = keys(folder, "show", path)
     assert (done.returncode, done.stdout) == (1, "")
     assert path in done.stderr or path.rpartition(".")[0] in done.stderr
+
+
+def test_a_key_is_generated_listed_and_deleted(folder: Path) -> None:
+    path = f"{KMS}.from-the-command-line"
+    made = keys(folder, "generate", path, "--type", "secp384r1")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout.startswith(f"{path}: secp384r1, SPKI SHA-256 ")
+    assert f"{path}: secp384r1, generated, SPKI SHA-256 " in keys(folder, "list", KMS).stdout
+    refused = keys(folder, "delete", path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "say --yes" in refused.stderr
+    deleted = keys(folder, "delete", path, "--yes")
+    assert (deleted.returncode, deleted.stdout) == (0, f"{path}: destroyed\n")
+    assert path not in keys(folder, "list", KMS).stdout
+    assert keys(folder, "show", path).returncode == 1
+
+
+def test_a_key_of_a_certificate_authority_is_not_deleted(folder: Path) -> None:
+    done = keys(folder, "delete", f"{KMS}.ca-secp256r1", "--yes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "allow-delete-in-use" in done.stderr
+
+
+@pytest.mark.parametrize("key_type", ["secp256k1", "rot13"])
+def test_a_key_type_that_is_not_had_is_refused_naming_those_that_are(key_type: str, folder: Path) -> None:
+    done = keys(folder, "generate", f"{KMS}.never", "--type", key_type)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "secp256r1, secp384r1" in done.stderr
+
+
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_a_private_jwk_is_imported(source: str, folder: Path, tmp_path: Path) -> None:
+    jwk = private_jwk(outside_key(source))
+    path = f"{KMS}.imported-from-{source.replace(' ', '-')}"
+    file = tmp_path / "key.jwk"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(jwk))
+    where, answers = (str(file), "") if source == "file" else ("-", json.dumps(jwk))
+    done = keys(folder, "import", path, "--jwk-file", where, answers=answers)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{path}: secp256r1, SPKI SHA-256 ")
+    assert "falls short of require-custody: local is False" in done.stdout
+    shown = keys(folder, "show", path)
+    assert (shown.returncode, facts(shown.stdout)["origin"]) == (1, "imported")
+    assert jwk["d"] not in done.stdout + done.stderr + shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "sentence"),
+    [
+        ("{}", 0o644, "must be open to its owner only"),
+        ('["not", "an", "object"]', 0o600, "must hold one private JWK"),
+        ('{"kty": "EC", "kty": "EC"}', 0o600, "must hold one private JWK"),
+        ("{}", 0o600, "kty EC, RSA or OKP"),
+    ],
+)
+def test_a_file_that_holds_no_private_jwk_or_is_open_to_others_is_refused(
+    text: str, mode: int, sentence: str, folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "key.jwk"
+    file.write_text(text)
+    file.chmod(mode)
+    done = keys(folder, "import", f"{KMS}.never", "--jwk-file", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr
+
+
+def test_a_jwk_file_that_is_not_there_is_said_so(folder: Path, tmp_path: Path) -> None:
+    done = keys(folder, "import", f"{KMS}.never", "--jwk-file", str(tmp_path / "nothing"))
+    assert (done.returncode, "cannot be read: No such file" in done.stderr) == (1, True)
+
+
+def test_a_key_that_was_adopted_stays_on_its_token(folder: Path) -> None:
+    path = f"{KMS}.adopted-and-deleted"
+    assert keys(folder, "adopt", path, "--label", "made elsewhere").returncode == 0
+    deleted = keys(folder, "delete", path, "--yes")
+    assert (deleted.returncode, deleted.stdout) == (0, f"{path}: unbound; the key stays on its token\n")
+    assert keys(folder, "adopt", path, "--label", "made elsewhere").returncode == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.quickstart import KMS_PATH, find_module
+from tests.database import database_options
 from tests.page.live import DEADLINE, ENGINE
 
 KILLS = 5
@@ -39,7 +40,7 @@ def objects_on_token(folder: Path) -> list[list[str]]:
 @pytest.mark.parametrize("seed", range(40))
 def test_trial_killed_at_any_moment_is_completed_by_the_next_start(tmp_path: Path, seed: int) -> None:
     moments = random.Random(seed)
-    trial = [*ENGINE, "trial", "--data", tmp_path, "--port", "0"]
+    trial = [*ENGINE, "trial", "--data", tmp_path, "--port", "0", *database_options(tmp_path)]
     for _ in range(KILLS):
         process = subprocess.Popen(trial, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         time.sleep(moments.uniform(0.2, 2.0))  # the moment is what the test varies, nothing is waited for

@@ -1,5 +1,6 @@
 """The configuration file: strict keys, references that must resolve, dotted paths in errors."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from engine.config import KmsConfig, PinConfig, X509ServiceConfig, load_config
 from engine.errors import ConfigError
 from engine.quickstart import CONFIGURATION, KMS_PATH, SERVICE_PATH
 
-VALID = CONFIGURATION.replace("@MODULE@", "/usr/lib/softhsm/libsofthsm2.so")
+MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+VALID = CONFIGURATION.replace("@MODULE@", MODULE).replace("@DATABASE@", '"sqlite:///engine.db"')
 
 
 def write(folder: Path, text: str) -> Path:
@@ -36,6 +38,20 @@ def test_relative_paths_mean_beside_the_file(tmp_path: Path) -> None:
     [
         ("port = 8080", "prot = 8080", "server.prot: unknown key"),
         ("port = 8080", "port = 80800", "server.port"),
+        ("port = 8080", "port = true", "server.port: Input should be a valid integer"),
+        ("request-seconds = 15.0", "request-seconds = true", "server.request-seconds: Input should be a valid number"),
+        (
+            '# base-domain = "example.com"',
+            'base-domain = "example.com:443"',
+            "server.base-domain: Expected the name of",
+        ),
+        (
+            '# host-aliases = ["engine.example.com"]',
+            'host-aliases = ["a b"]',
+            "organizations.test.host-aliases.0: Expec",
+        ),
+        ('# host-aliases = ["engine.example.com"]', 'host-aliases = ["[::1"]', "without a port, found '[::1'"),
+        ('# host-aliases = ["engine.example.com"]', 'host-aliases = ["[::g]"]', "Expected an IPv6 address in the brac"),
         ('uri = "pkcs11:token=engine-trial"', "", "tokens.trial.uri: missing"),
         ('pin = { file = "softhsm/pin" }', 'pin = { value = "1234" }', "tokens.trial.pin.value: unknown key"),
         (
@@ -52,14 +68,28 @@ def test_relative_paths_mean_beside_the_file(tmp_path: Path) -> None:
         ('file = "softhsm/pin"', "prompt = false", "tokens.trial.pin.prompt"),
         ('module = "/usr', 'module = "usr', "tokens.trial.module: expected an absolute path"),
         ('token = "trial"', 'token = "other"', "no token 'other' is declared"),
+        (
+            'tokens = ["trial"]',
+            'tokens = ["trial", "other"]',
+            "organizations.test.created-services.tokens: no token 'other' is declared",
+        ),
+        (
+            'tokens = ["trial"]',
+            "tokens = []",
+            "organizations.test.created-services.tokens: expected a declared token, since JWK keys are allowed",
+        ),
         ('tenants = ["tenant1"]', "tenants = []", "declares no tenant 'tenant1'"),
-        ("[organizations.test]", "[organizations.other]", "no organization 'test' is declared"),
+        (f'[services."{KMS_PATH}', '[services."nobody.tenant1.kms1', "no organization 'nobody' is declared"),
         (f'kms = ["{KMS_PATH}"]', 'kms = ["test.tenant1.kms2"]', "test.tenant1.kms2 is not declared as such a service"),
         ('jwk-token = "trial"', "", "jwk-token: expected a declared token"),
         ("allow-jwk-signing-keys", "allow_jwk_signing_keys", "unknown key"),
         ("custody-minutes = 60", "custody-minutes = -1", "custody-minutes"),
+        ("session-hours = 12.0", "session-hours = 0", "accounts.session-hours"),
         ("require-custody = false", 'require-custody = "no"', "require-custody"),
         ("allow-adopt = true", "allow-adopt = 2", "allow-adopt"),
+        ("allow-import = true", "allow-import = 1", "created-services.allow-import: Input should be a valid boolean"),
+        ("custody-minutes = 60", "custody-minutes = true", "custody-minutes: Input should be a valid integer"),
+        ("iaca-requires-state = false", "iaca-requires-state = 0", "policy.iaca-requires-state"),
         ("blocked-keys = []", 'blocked-keys = ["xyz"]', "policy.blocked-keys"),
         ('type = "x509-store"', 'type = "x509-shop"', "x509-shop"),
         ("[server]", "[server", "is not TOML"),
@@ -105,3 +135,46 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_as_many_threads_as_the_tokens_have_sessions_unless_a_number_is_set(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, VALID.replace("sessions = 8", "sessions = 24"))).threads() == 24
     assert load_config(write(tmp_path, VALID.replace("# threads = 8", "threads = 3"))).threads() == 3
+
+
+@pytest.mark.parametrize(
+    "section", ["organizations.test.created-services", f'services."{KMS_PATH}"', f'services."{SERVICE_PATH}"']
+)
+@pytest.mark.parametrize("value", ['"no"', '"false"', "0", "1", '"yes"'])
+def test_a_switch_is_true_or_false_and_nothing_that_could_mean_it(tmp_path: Path, section: str, value: str) -> None:
+    start = VALID.index(f"[{section}]")
+    [switch, *_] = [line.split(" = ")[0] for line in VALID[start:].splitlines() if line.startswith("allow-")]
+    text = VALID[:start] + VALID[start:].replace(f"{switch} = true", f"{switch} = {value}", 1)
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert caught.value.message.endswith(f"{section}.{switch}: Input should be a valid boolean.")
+
+
+def test_an_engine_may_declare_no_service_at_all(tmp_path: Path) -> None:
+    text = VALID[: VALID.index("# A KMS: the keys")]
+    config = load_config(write(tmp_path, text))
+    assert config.services == {}
+    assert config.organizations["test"].created_services.tokens == ("trial",)
+
+
+def test_without_a_table_of_its_own_nothing_is_allowed_to_created_services(tmp_path: Path) -> None:
+    start, end = VALID.index("[organizations.test.created-services]"), VALID.index("# A KMS: the keys")
+    config = load_config(write(tmp_path, VALID[:start] + VALID[end:]))
+    assert asdict(config.organizations["test"].created_services) == {
+        "tokens": (),
+        "allow_adopt": False,
+        "allow_import": False,
+        "allow_delete_in_use": False,
+        "allow_jwk_signing_keys": False,
+        "require_custody": False,
+        "custody_minutes": 60,
+    }
+
+
+def test_hosts_are_kept_in_the_spelling_that_is_compared(tmp_path: Path) -> None:
+    aliases = 'host-aliases = ["Engine.Example.COM", "engine.localhost.", "[0:0:0:0:0:0:0:1]", "127.0.0.1"]'
+    text = VALID.replace('# host-aliases = ["engine.example.com"]', aliases)
+    text = text.replace('# base-domain = "example.com"', 'base-domain = "Example.org"')
+    config = load_config(write(tmp_path, text))
+    assert config.organizations["test"].host_aliases == ("engine.example.com", "engine.localhost", "[::1]", "127.0.0.1")
+    assert config.server.base_domain == "example.org"
