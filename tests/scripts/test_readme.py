@@ -1,5 +1,6 @@
 """The README's examples run, and what it points to exists."""
 
+import json
 import re
 import shlex
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import load_config
+from engine.directory import ROLES
 from tests.page.live import init, live_engine, run_shell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,17 +40,29 @@ def test_every_example_runs_as_it_is_printed(tmp_path: Path) -> None:
     with live_engine(folder) as live:
         here = text.replace("http://127.0.0.1:8080", live.base_url).replace(".engine/", f"{folder}/")
         answer = run_shell(here, tmp_path)
+        paths = json.loads(run_shell(f"curl -sS {live.base_url}/openapi.json", tmp_path).text)["paths"]
     assert set(answer.statuses) == {200}, answer.text
     assert len(answer.statuses) == text.count("curl ") + text.count("post ") - 1  # post's own body holds one curl
     for word in ("CN = Example Leaf", "CN = Example CA", '"serialNumber"', '"_id"', "CN = My IACA", '"ready"'):
         assert word in answer.text
+    calls = [path.removeprefix("/v1/{target}/") for path in paths if path.startswith("/v1/")]
+    table = section("The API by example")
+    assert [one for one in calls if one not in table and f"…/{one.rpartition('/')[2]}" not in table] == []
 
 
-def test_token_of_the_readme_is_a_valid_configuration(tmp_path: Path) -> None:
-    (token,) = blocks(section("Configuration"), "toml")
+def test_token_and_database_of_the_readme_are_a_valid_configuration(tmp_path: Path) -> None:
+    token, store = blocks(section("Configuration"), "toml")
     file = tmp_path / "engine.toml"
-    file.write_text(f'[store]\nurl = "sqlite:///engine.db"\n[organizations]\n[services]\n{token}')
-    assert load_config(file).tokens["production"].uri == "pkcs11:token=production;serial=1234"
+    file.write_text(f"{store}\n[organizations]\n[services]\n{token}")
+    config = load_config(file)
+    assert config.tokens["production"].uri == "pkcs11:token=production;serial=1234"
+    assert config.store.url.startswith("postgresql://")
+    assert config.store.password is not None
+
+
+def test_the_roles_of_the_readme_are_those_there_are() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| yes \| (.*?) ?\|$", section("Configuration"), re.MULTILINE)
+    assert [name for name, _ in rows] == list(ROLES)
 
 
 def test_scripts_the_readme_names_exist_and_are_executable() -> None:
