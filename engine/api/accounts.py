@@ -1,6 +1,6 @@
 """`POST /auth/account/emailpass`: people log in. The one call that comes without a credential, since it gives one.
 
-It is worked on in threads that are there for it, so that no number of log-ins keeps the engine from signing.
+It is worked on in a thread that is there for it, so that no number of log-ins keeps the engine from signing.
 """
 
 from dataclasses import dataclass

@@ -83,7 +83,8 @@ class Call(Generic[Members]):
     credential: Credential
     caller: Caller
     parameters: Mapping[str, str]
-    members: Members
+    members: Members = field(repr=False)
+    """A private key may be among them."""
 
 
 @dataclass(frozen=True, slots=True)

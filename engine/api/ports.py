@@ -198,7 +198,7 @@ class Accounts(Protocol):
         """Open a session. Raises CredentialRequired."""
 
     def run(self, work: Callable[[], Answer], /) -> Awaitable[Answer]:
-        """Do `work`, a log-in, in a thread that is there for it. Raises EngineBusy when too many wait already."""
+        """Do `work`, a log-in, in the thread that is there for it. Raises EngineBusy when too many wait already."""
 
 
 class Directory(Protocol):

@@ -5,8 +5,8 @@ looked at, in the database, so that engines that share one share the count, and 
 more than guesses made one by one. After FAILURES in a row an account is locked, for longer with each further one, and
 no password is tried meanwhile. Whatever is wrong, the refusal is the same and so is the work before it.
 
-One hash takes 64 MiB and every core that is free, so only a few are made at once, in threads of their own, and no more
-than a bounded number of log-ins wait for them: whoever sends more is refused, and the engine goes on signing.
+One hash takes 64 MiB and every core that is free, so an engine makes one at a time, in a thread of its own, and no more
+than a bounded number of log-ins wait for it: whoever sends more is refused, and the engine goes on signing.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import base64
 import logging
 import re
 import secrets
-import threading
 import unicodedata
 import uuid
 from collections.abc import Callable, Sequence
@@ -40,8 +39,8 @@ FAILURES = 5
 LONGEST_LOCK = timedelta(minutes=15)
 TOKEN_OCTETS = 32
 """256 random bits, so that a plain SHA-256 of the token is enough to store it safely."""
-HASHES = 2
 WAITING = 32
+"""Log-ins that wait while one is worked on."""
 
 _REFUSED = "The email and the password are not those of an account that may log in now."
 # RFC 5322's dot-atom, loosely, before a host name; letters of other scripts would have more than one spelling.
@@ -112,23 +111,19 @@ class Accounts:
         *,
         session_hours: float,
         hasher: PasswordHasher | None = None,
-        hashes: int = HASHES,
         waiting: int = WAITING,
     ) -> None:
-        """`hashes` passwords are looked at at once, `waiting` more log-ins wait. `hasher`: argon2-cffi's defaults."""
+        """`waiting` log-ins wait while one is worked on. `hasher`: the defaults of argon2-cffi if there is none."""
         self._store = store
         self._session = timedelta(hours=session_hours)
         self._hasher = hasher or PasswordHasher()
         self._no_password = _unmatchable(self._hasher)
-        self._pool = ThreadPoolExecutor(max_workers=hashes, thread_name_prefix="log-in")
-        self._limit = hashes + waiting
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-in")
+        self._limit = 1 + waiting
         self._waiting = 0
-        # So that no transaction, which many writes share, locks two accounts: two engines that took two in turn would
-        # wait for each other.
-        self._one_account = threading.Lock()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work`, a log-in, in a thread that is there for it. Raises EngineBusy if too many wait already."""
+        """Run `work`, a log-in, in the thread that is there for it. Raises EngineBusy if too many wait already."""
         if self._waiting >= self._limit:
             raise EngineBusy(f"{self._waiting} log-ins wait already; try again later.")
         self._waiting += 1
@@ -146,8 +141,7 @@ class Accounts:
         """Open a session. Raises CredentialRequired, with one sentence whatever is wrong, EngineBusy or StoreError."""
         # What cannot be an email is looked up all the same: no account has that one.
         address = email.lower() if _EMAIL.fullmatch(email) else ""
-        with self._one_account:
-            attempt = self._store.count_attempt(address, lock_after)
+        attempt = self._store.count_attempt(address, lock_after)
         password_hash = self._no_password if attempt is None else attempt.password_hash
         right = self._verify(password_hash, _octets(password))
         if attempt is None or not right:
@@ -162,14 +156,13 @@ class Accounts:
         if self._hasher.check_needs_rehash(password_hash):
             password_hash = self._hash(_octets(password))
         session = Session(str(uuid.uuid4()), secrets.token_urlsafe(TOKEN_OCTETS))
-        with self._one_account:
-            opened = self._store.open_session(
-                attempt,
-                password_hash=password_hash,
-                session_id=session.id,
-                token_sha256=hash_secret(session.token),
-                duration=self._session,
-            )
+        opened = self._store.open_session(
+            attempt,
+            password_hash=password_hash,
+            session_id=session.id,
+            token_sha256=hash_secret(session.token),
+            duration=self._session,
+        )
         if not opened:
             raise CredentialRequired(_REFUSED)
         _LOG.info("account %s opened session %s", address, session.id)

@@ -260,7 +260,7 @@ def test_log_in_is_a_post_so_that_no_password_is_in_a_url(house: House, method: 
 
 def test_a_flood_of_log_ins_is_refused_while_the_engine_goes_on(build: Callable[..., House]) -> None:
     """The passwords are looked at with the parameters of a real engine: 64 MiB each."""
-    house = build(hasher=PasswordHasher(), hashes=1, waiting=3)
+    house = build(hasher=PasswordHasher(), waiting=3)
     secret = create_api_key(house.store, credential_id="machine", scope="test", roles=["reader"])
     order: list[str] = []
 

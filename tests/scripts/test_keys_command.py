@@ -114,7 +114,7 @@ def test_a_key_is_generated_listed_and_deleted(folder: Path) -> None:
     assert f"{path}: secp384r1, generated, SPKI SHA-256 " in keys(folder, "list", KMS).stdout
     refused = keys(folder, "delete", path)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "say --yes" in refused.stderr
+    assert "is destroyed for good; repeat the command with --yes" in refused.stderr
     deleted = keys(folder, "delete", path, "--yes")
     assert (deleted.returncode, deleted.stdout) == (0, f"{path}: destroyed\n")
     assert path not in keys(folder, "list", KMS).stdout

@@ -59,6 +59,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
+def postgresql_url(postgresql: PostgreSQLServer, with_tables: str) -> Iterator[str]:
+    """For what can only happen to a database at the other end of a connection."""
+    url = new_database(postgresql, template=with_tables)
+    yield url
+    drop_database(postgresql, url)
+
+
+@pytest.fixture
 def database(tmp_path: Path) -> Path:
     """A SQLite file that is not there yet."""
     return tmp_path / "engine.db"

@@ -1,54 +1,170 @@
-"""Opening, locking and closing the database file."""
+"""Opening, reading and closing a database."""
 
+import logging
 import os
-import sqlite3
-import subprocess
-import sys
-from contextlib import closing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from signal import SIGCONT, SIGINT, SIGQUIT, SIGSTOP
 
+import psycopg
 import pytest
-from sqlalchemy.exc import OperationalError
+from psycopg import sql
+from sqlalchemy.exc import DBAPIError
 
-from engine.errors import ConfigError, StoreError
-from engine.store import Store
+from engine.errors import ConfigError, StoreError, StoreUnavailable
+from engine.store import Store, read_keys
+from engine.store import postgresql as postgresql_module
+from engine.store.address import load_address
+from tests.database import select
+from tests.postgresql import PostgreSQLServer
+
+
+@dataclass(frozen=True)
+class Password:
+    """What the store asks of a Secret."""
+
+    octets: bytes
+
+    def reveal(self) -> bytes:
+        return self.octets
 
 
 @pytest.mark.parametrize(
     ("url", "found"),
     [
-        ("postgresql://user:hunter2@host/db", "postgresql"),
+        ("mysql://user@host/db", "mysql"),
         ("sqlite+aiosqlite:////tmp/x.db", "aiosqlite"),
+        ("postgresql+psycopg2://user@host/db", "psycopg2"),
         ("sqlite://", "absolute"),
         ("sqlite:///relative.db", "absolute"),
         ("sqlite:///:memory:", "absolute"),
         ("sqlite:////tmp/x.db?mode=ro", "nothing before or after"),
+        ("sqlite://user@/tmp/x.db", "nothing before or after"),
+        ("postgresql://user@host", "no name of a database"),
+        ("postgresql://user@host:port/db", "no database URL"),
         ("/tmp/x.db", "no database URL"),
     ],
 )
-def test_a_url_that_is_not_an_absolute_sqlite_file_is_refused(url, found):
-    with pytest.raises(ConfigError, match=found) as refusal:
+def test_a_url_that_names_no_database_the_engine_can_use_is_refused(url, found):
+    with pytest.raises(ConfigError, match=found):
         Store.open(url)
-    assert "hunter2" not in str(refusal.value)
 
 
-def test_what_was_stored_is_there_after_reopening(database, intent, certificate_of, place):
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://user:hunter2@host/db", "store.password = { file"),
+        ("postgresql://:hunter2@host/db", "store.password = { file"),
+        ("postgresql+psycopg://user:hunter2@host:port/db", "no database URL"),
+        ("postgresql://user@host/db?password=hunter2", "found password"),
+        ("postgresql://user@host/db?sslpassword=hunter2", "found sslpassword"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_repeated(url, said, caplog):
+    with pytest.raises(ConfigError) as refusal:
+        Store.open(url)
+    assert said in refusal.value.message
+    assert "hunter2" not in f"{refusal.value!r} {refusal.value.__cause__!r} {refusal.value.details} {caplog.text}"
+
+
+def test_the_options_of_a_connection_may_be_said_in_the_url(postgresql_url):
+    url = f"{postgresql_url}?application_name=of-its-own&connect_timeout=3&sslmode=disable"
+    with Store.open(url) as store:
+        applications = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()"
+        with store._database._read_engine.connect() as connection:
+            assert connection.exec_driver_sql(applications).all() == [("of-its-own",)]
+
+
+def test_a_sqlite_database_takes_no_password(database):
+    with pytest.raises(ConfigError, match=r"store\.password: expected none"):
+        Store.open(f"sqlite:///{database}", Password(b"hunter2"))
+
+
+@pytest.fixture
+def guarded_url(postgresql: PostgreSQLServer, postgresql_url: str) -> Iterator[str]:
+    """A database that asks for a password: that of its user is `correct horse`."""
+    url = postgresql_url.replace("//postgres@", "//guarded@")
+    rules = postgresql.data / "pg_hba.conf"
+    before = rules.read_text()
+    postgresql.execute(sql.SQL("CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'correct horse'"))
+    rules.write_text(f"host all guarded all scram-sha-256\n{before}")
+    postgresql.execute(sql.SQL("SELECT pg_reload_conf()"))
+    with suppress(psycopg.OperationalError):
+        while True:  # until the server has read its rules again
+            psycopg.connect(url).close()
+    yield url
+    rules.write_text(before)
+    postgresql.execute(sql.SQL("SELECT pg_reload_conf()"))
+    postgresql.execute(sql.SQL("DROP ROLE guarded"))
+
+
+def test_the_password_is_given_to_the_server(guarded_url):
+    with Store.open(guarded_url, Password(b"correct horse")) as store:
+        assert store.state() == "ready"
+        assert read_keys(guarded_url, Password(b"correct horse")) == ()
+
+
+def test_the_password_is_given_to_nobody_else(guarded_url, caplog):
+    caplog.set_level(logging.DEBUG)
+    with Store.open(guarded_url, Password(b"correct horse")) as store:
+        urls = [engine.url for engine in (store._database._read_engine, store._database._write_engine)]
+    with pytest.raises(StoreUnavailable, match=r"guarded@.* cannot be opened") as refusal:
+        Store.open(guarded_url, Password(b"wrong horse"))
+    assert "password authentication failed" in caplog.text
+    said = [caplog.text, repr(refusal.value), repr(refusal.value.__cause__)]
+    assert "horse" not in " ".join([*said, *(url.render_as_string(hide_password=False) for url in urls)])
+
+
+def test_a_password_that_is_not_utf_8_is_refused():
+    with pytest.raises(ConfigError, match=r"store\.password: expected UTF-8"):
+        Store.open("postgresql://user@127.0.0.1:1/db", Password(b"\xff"))
+
+
+def test_a_server_that_is_away_is_named(caplog):
+    with pytest.raises(StoreUnavailable, match=r"postgresql://user@127\.0\.0\.1:1/db cannot be opened") as refusal:
+        Store.open("postgresql+psycopg://user@127.0.0.1:1/db", Password(b"hunter2"))
+    assert "Connection refused" in caplog.text
+    assert "hunter2" not in f"{refusal.value!r} {refusal.value.__cause__!r} {caplog.text}"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:////tmp/x.db", "/tmp/x.db"),
+        ("postgresql://user@host:5433/db?sslmode=verify-full", "postgresql://user@host:5433/db"),
+        ("postgresql+psycopg://user@/db?host=%2Frun%2Fpostgresql", "postgresql://user@/db?host=%2Frun%2Fpostgresql"),
+    ],
+)
+def test_a_database_is_called_by_its_place(url, name):
+    assert load_address(url).name == name
+
+
+def test_what_was_stored_is_there_after_reopening(database_url, intent, certificate_of, place):
     facts = intent(entries=[place("a.b.s.leaf")])
-    with Store.open(f"sqlite:///{database}") as store:
+    with Store.open(database_url) as store:
         store.record_intent(**facts)
         store.record_certificate(**certificate_of(facts))
-    with Store.open(f"sqlite:///{database}") as store:
+    with Store.open(database_url) as store:
         assert store.find_entry("a.b.s.leaf").der == certificate_of(facts)["certificate"]
 
 
-def test_the_database_and_its_side_files_are_private(store, database, intent):
-    store.record_intent(**intent())
-    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in database.parent.iterdir()}
+def test_the_database_and_its_side_files_are_private(database, intent):
+    with Store.open(f"sqlite:///{database}") as store:
+        store.record_intent(**intent())
+        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in database.parent.iterdir()}
     assert modes == dict.fromkeys(["engine.db", "engine.db-wal", "engine.db-shm", "engine.db.lock"], "0o600")
 
 
-def test_every_commit_waits_for_the_disk(store):
-    engine = store._database._write_engine
-    with engine.connect() as connection:
+def test_every_commit_waits_for_the_disk(database):
+    with (
+        Store.open(f"sqlite:///{database}") as store,
+        store._database._write_engine.connect() as connection,
+    ):
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys")
@@ -56,22 +172,7 @@ def test_every_commit_waits_for_the_disk(store):
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
-def test_a_second_engine_in_another_process_is_kept_out(store, database):
-    script = "import sys; from engine.store import Store; Store.open(sys.argv[1])"
-    second = subprocess.run(
-        [sys.executable, "-c", script, f"sqlite:///{database}"], capture_output=True, text=True, timeout=60
-    )
-    assert second.returncode == 1
-    assert "engine.errors.ConfigError: Another engine uses the database" in second.stderr
-    assert f"{database}.lock" in second.stderr
-
-
-def test_closing_lets_the_next_engine_in(database):
-    Store.open(f"sqlite:///{database}").close()
-    Store.open(f"sqlite:///{database}").close()
-
-
-def test_a_refused_opening_lets_go_of_the_lock(database):
+def test_a_file_that_is_no_database_is_refused_and_named(database):
     database.write_bytes(b"this is not a database, it is a note" * 100)
     with pytest.raises(StoreError, match=str(database)):
         Store.open(f"sqlite:///{database}")
@@ -79,8 +180,8 @@ def test_a_refused_opening_lets_go_of_the_lock(database):
     Store.open(f"sqlite:///{database}").close()
 
 
-def test_a_closed_store_says_so(database, intent):
-    store = Store.open(f"sqlite:///{database}")
+def test_a_closed_store_says_so(database_url, intent):
+    store = Store.open(database_url)
     store.close()
     store.close()
     with pytest.raises(StoreError, match="closed"):
@@ -94,29 +195,59 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         Store.open(f"sqlite:///{tmp_path}/nowhere/engine.db")
 
 
-def test_a_database_with_other_tables_is_refused_at_once(database):
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("CREATE TABLE intents (intent_id TEXT PRIMARY KEY, state TEXT)")
-    with pytest.raises(ConfigError, match=r"another version of the engine: see intents"):
-        Store.open(f"sqlite:///{database}")
-
-
 def test_readers_see_only_what_is_committed_and_cannot_write(store, foreign):
     store.add_entry(path="a.b.s.one", **foreign())
     with store._database._write_engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM entries")
         assert store.list_entry_paths("a.b.s", 10, 0) == ("a.b.s.one",)
     assert store.list_entry_paths("a.b.s", 10, 0) == ()
-    with store._database._read_engine.connect() as reader, pytest.raises(OperationalError, match="readonly"):
+    with store._database._read_engine.connect() as reader, pytest.raises(DBAPIError, match=r"read-?only"):
         reader.exec_driver_sql("DELETE FROM certificates")
 
 
-def test_a_query_the_database_cannot_answer_is_a_store_error(store, database):
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("DROP TABLE credentials")
-        connection.commit()
-    with pytest.raises(StoreError, match="did not answer"):
+def test_a_query_the_database_cannot_answer_is_a_store_error(store):
+    with store._database._write_engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE credentials")
+    with pytest.raises(StoreError, match="did not answer") as refusal:
         store.find_credential("1" * 64)
+    assert not isinstance(refusal.value, StoreUnavailable)
+
+
+def test_a_store_that_can_be_written_to_is_ready(store):
+    assert store.state() == "ready"
+
+
+def test_a_server_that_takes_no_writes_is_not_ready(postgresql, postgresql_url):
+    with Store.open(postgresql_url) as store:
+        name = sql.Identifier(postgresql_url.rpartition("/")[2])
+        postgresql.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only TO on").format(name))
+        with store._database._write_engine.connect() as connection:
+            connection.invalidate()
+        assert store.state() == "The database did not commit the record."
+
+
+def test_keys_are_read_beside_an_open_store_without_a_trace(store, database_url):
+    store.add_key(
+        path="a.b.k.ca",
+        token="trial",
+        label="ca",
+        key_id=b"\x01",
+        key_type="secp256r1",
+        spki=b"spki",
+        spki_sha256="c" * 64,
+        origin="generated",
+        custody={},
+        checked_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    assert [row.path for row in read_keys(database_url)] == ["a.b.k.ca"]
+
+
+def test_a_database_without_tables_has_no_keys_and_gets_no_tables(empty_database_url, database):
+    assert read_keys(empty_database_url) == ()
+    if empty_database_url.startswith("postgresql:"):
+        assert select(empty_database_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    else:
+        assert not database.exists()
 
 
 def test_a_query_with_text_that_is_not_unicode_is_a_store_error(store):
@@ -130,3 +261,64 @@ def test_statement_parameters_do_not_reach_the_error_that_is_logged(store, caplo
     assert refusal.value.__cause__ is not None
     assert "scope-to-be-hidden" not in repr(refusal.value.__cause__) + str(refusal.value.__cause__)
     assert os.linesep not in refusal.value.message
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0)
+
+
+@pytest.mark.parametrize("signal", [SIGINT, SIGQUIT], ids=["stopped", "crashed"])
+def test_a_server_that_goes_and_comes_back_loses_nothing_that_was_acknowledged(
+    postgresql, postgresql_url, intent, signal
+):
+    """Under an open store, while four threads record."""
+    acknowledged: list[str] = []
+    faults: list[StoreError] = []
+    over = threading.Event()
+
+    def record(store: Store) -> None:
+        while not over.is_set():
+            facts = intent()
+            try:
+                store.record_intent(**facts)
+            except StoreError as error:
+                faults.append(error)
+            else:
+                acknowledged.append(facts["intent_id"])
+
+    with Store.open(postgresql_url) as store, ThreadPoolExecutor(4) as threads:
+        try:
+            recording = [threads.submit(record, store) for _ in range(4)]
+            wait_for(lambda: len(acknowledged) > 20)
+            postgresql.stop(signal)
+            with pytest.raises(StoreUnavailable):
+                store.find_credential("1" * 64)
+            wait_for(lambda: any(isinstance(error, StoreUnavailable) for error in faults))
+            assert store.state() != "ready"
+            before = len(acknowledged)
+            postgresql.start()
+            wait_for(lambda: len(acknowledged) > before + 20)
+        finally:
+            over.set()
+            postgresql.start()
+        for one in recording:
+            one.result(60)
+        assert store.find_credential("1" * 64) is None
+        assert store.state() == "ready"
+    kept = {intent_id for (intent_id,) in select(postgresql_url, "SELECT intent_id FROM intents")}
+    assert kept >= set(acknowledged)
+
+
+def test_a_server_process_that_answers_no_more_is_left_for_another(postgresql_url, monkeypatch):
+    with Store.open(postgresql_url) as store:
+        with store._database._read_engine.connect() as connection:
+            process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        monkeypatch.setattr(postgresql_module, "ANSWER_SECONDS", 0.3)
+        os.kill(process, SIGSTOP)
+        try:
+            assert store.find_credential("1" * 64) is None
+        finally:
+            os.kill(process, SIGCONT)

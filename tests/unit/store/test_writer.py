@@ -20,7 +20,7 @@ from engine.store.address import load_address
 from engine.store.database import _backend
 from engine.store.writer import GroupWriter, writer_of
 from tests.database import select
-from tests.postgresql import PostgreSQLServer, drop_database, new_database
+from tests.postgresql import PostgreSQLServer
 
 INSERT = text("INSERT INTO rows (name) VALUES (:name)")
 COUNT = text("UPDATE rows SET number = number + 1 WHERE name = :name")
@@ -264,16 +264,8 @@ def test_a_full_queue_refuses_after_its_deadline(engine):
 
 
 @pytest.fixture
-def server_url(postgresql: PostgreSQLServer) -> Iterator[str]:
-    """For what can only happen to a database at the other end of a connection."""
-    url = new_database(postgresql)
-    yield url
-    drop_database(postgresql, url)
-
-
-@pytest.fixture
-def server_engine(server_url: str) -> Iterator[Engine]:
-    with open_engine(server_url) as engine:
+def server_engine(postgresql_url: str) -> Iterator[Engine]:
+    with open_engine(postgresql_url) as engine:
         yield engine
 
 
@@ -295,15 +287,15 @@ def cut_off(url: str) -> None:
             time.sleep(0)
 
 
-def test_a_connection_lost_between_two_writes_is_replaced_by_another_writer(server_writer, server_url):
+def test_a_connection_lost_between_two_writes_is_replaced_by_another_writer(server_writer, postgresql_url):
     first = server_writer.write(writer_of)
-    cut_off(server_url)
+    cut_off(postgresql_url)
     assert server_writer.write(insert("next")) == "next"
     assert server_writer.write(writer_of) != first
 
 
-def test_a_connection_lost_in_the_middle_of_a_batch_loses_and_doubles_nothing(server_writer, server_url):
-    cuts = [server_url]
+def test_a_connection_lost_in_the_middle_of_a_batch_loses_and_doubles_nothing(server_writer, postgresql_url):
+    cuts = [postgresql_url]
 
     def work(connection: Connection) -> None:
         connection.execute(INSERT, {"name": "second"})
@@ -314,11 +306,11 @@ def test_a_connection_lost_in_the_middle_of_a_batch_loses_and_doubles_nothing(se
         outcomes = [callers.submit(server_writer.write, one) for one in (insert("first"), work, insert("third"))]
     for outcome in outcomes:
         outcome.result(30)
-    assert sorted(select(server_url, "SELECT name FROM rows")) == [("first",), ("second",), ("third",)]
+    assert sorted(select(postgresql_url, "SELECT name FROM rows")) == [("first",), ("second",), ("third",)]
 
 
-def test_a_connection_lost_during_the_commit_is_never_answered_as_success(server_writer, server_engine, server_url):
-    cuts = [server_url]
+def test_a_connection_lost_during_the_commit_is_never_answered_as_success(server_writer, server_engine, postgresql_url):
+    cuts = [postgresql_url]
     event.listen(server_engine, "commit", lambda connection: cuts and cut_off(cuts.pop()))
     with pytest.raises(StoreError, match="is not known") as refusal:
         server_writer.write(insert("unknown"))
@@ -348,9 +340,9 @@ def test_a_commit_that_is_not_answered_is_never_taken_for_success(server_writer,
 
 
 def test_a_commit_whose_wait_for_a_standby_was_cancelled_is_never_taken_for_success(
-    server_writer, server_url, without_standby
+    server_writer, postgresql_url, without_standby
 ):
-    with ThreadPoolExecutor(1) as caller, psycopg.connect(server_url, autocommit=True) as other:
+    with ThreadPoolExecutor(1) as caller, psycopg.connect(postgresql_url, autocommit=True) as other:
         outcome = caller.submit(write_until_it_fails, server_writer)
         while not outcome.done():
             other.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
@@ -358,7 +350,7 @@ def test_a_commit_whose_wait_for_a_standby_was_cancelled_is_never_taken_for_succ
             outcome.result(0)
 
 
-def test_two_writers_that_lock_each_other_out_both_come_through(server_engine, server_url):
+def test_two_writers_that_lock_each_other_out_both_come_through(server_engine, postgresql_url):
     gate, holding, met = threading.Event(), threading.Barrier(3), threading.Barrier(2)
 
     def hold(connection: Connection) -> None:
@@ -374,7 +366,7 @@ def test_two_writers_that_lock_each_other_out_both_come_through(server_engine, s
         return work
 
     with (
-        open_backend(server_url) as other_engine,
+        open_backend(postgresql_url) as other_engine,
         closing(GroupWriter(server_engine)) as one,
         closing(GroupWriter(other_engine)) as other,
         ThreadPoolExecutor(6) as callers,
@@ -391,14 +383,14 @@ def test_two_writers_that_lock_each_other_out_both_come_through(server_engine, s
         gate.set()
         for outcome in outcomes:
             outcome.result(30)
-    assert select(server_url, "SELECT number FROM rows ORDER BY name") == [(2,), (2,)]
+    assert select(postgresql_url, "SELECT number FROM rows ORDER BY name") == [(2,), (2,)]
 
 
-def test_a_row_that_another_holds_for_too_long_is_unavailable_and_delays_nobody_else(server_url, monkeypatch):
+def test_a_row_that_another_holds_for_too_long_is_unavailable_and_delays_nobody_else(postgresql_url, monkeypatch):
     monkeypatch.setitem(postgresql_module._WRITING, "lock_timeout", "'100ms'")
-    with open_engine(server_url) as engine, closing(GroupWriter(engine)) as writer:
+    with open_engine(postgresql_url) as engine, closing(GroupWriter(engine)) as writer:
         writer.write(insert("held"))
-        with psycopg.connect(server_url) as other:
+        with psycopg.connect(postgresql_url) as other:
             other.execute("SELECT * FROM rows FOR UPDATE")
             with one_batch(writer, 2) as callers:
                 held = callers.submit(writer.write, lambda connection: connection.execute(COUNT, {"name": "held"}))
@@ -418,9 +410,9 @@ def test_a_server_that_takes_no_writes_now_is_left_for_a_new_connection(server_w
 
 
 @pytest.mark.parametrize(("said", "kept"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
-def test_a_commit_waits_for_the_disk_whatever_the_servers_default_is(postgresql, server_url, said, kept):
-    name = sql.Identifier(server_url.rpartition("/")[2])
+def test_a_commit_waits_for_the_disk_whatever_the_servers_default_is(postgresql, postgresql_url, said, kept):
+    name = sql.Identifier(postgresql_url.rpartition("/")[2])
     postgresql.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit TO {}").format(name, sql.Literal(said)))
-    with open_engine(server_url) as engine, closing(GroupWriter(engine)) as writer:
+    with open_engine(postgresql_url) as engine, closing(GroupWriter(engine)) as writer:
         show = text("SHOW synchronous_commit")
         assert writer.write(lambda connection: connection.execute(show).scalar_one()) == kept
