@@ -7,15 +7,23 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from engine.errors import StoreError
-from engine.store import Store
+from engine.store import DanglingIntent
 
 _LOG = logging.getLogger(__name__)
 _SECONDS = 10.0
 
 
-def close_dangling_intents(store: Store) -> None:
+class Ledger(Protocol):
+    """The part of the store that closes them."""
+
+    def close_dangling_intents(self) -> tuple[DanglingIntent, ...]:
+        """Close what was open when its writer died. Raises StoreError."""
+
+
+def close_dangling_intents(store: Ledger) -> None:
     """Close what dead writers left open, and write a line for each into the log. Raises StoreError."""
     for intent in store.close_dangling_intents():
         serial = "" if intent.serial_number is None else f"serial {intent.serial_number:040x}, "
@@ -33,7 +41,7 @@ def close_dangling_intents(store: Store) -> None:
 
 
 @contextmanager
-def closing_dangling_intents(store: Store, seconds: float = _SECONDS) -> Iterator[None]:
+def closing_dangling_intents(store: Ledger, seconds: float = _SECONDS) -> Iterator[None]:
     """Do so again and again for the length of the block, so that other processes need not start anew to be helped."""
     over = threading.Event()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, bindparam, delete, func, insert, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select
 
 from engine.errors import AlreadyExists, NotFound, PolicyRefusal
 from engine.store.database import Database
@@ -21,14 +21,14 @@ _SHOWN = 5
 """How many of the things in the way of a deletion are named."""
 
 _PATH = resources.c.path == bindparam("path")
-_BELOW = bindparam("below", type_=Text)
 _ADD = insert(resources)
 _ADD_DEPENDENCY = insert(dependencies)
 _COLUMNS = (resources.c.path, resources.c.type, resources.c.name, resources.c.settings)
 _FIND = select(*_COLUMNS).where(_PATH)
+# Whatever begins with the path and a dot, by the order of octets: a slash is next to a dot.
 _LIST = (
     select(*_COLUMNS)
-    .where(or_(_PATH, func.substr(resources.c.path, 1, func.length(_BELOW)) == _BELOW))
+    .where(or_(_PATH, and_(resources.c.path > bindparam("below"), resources.c.path < bindparam("beyond"))))
     .order_by(resources.c.path)
 )
 _OF_SERVICE = dependencies.c.service_path == bindparam("service_path")
@@ -155,7 +155,7 @@ class Resources:
 
     def list_resources(self, path: str) -> tuple[ResourceRow, ...]:
         """What was created at and below `path`, with what is attached, in the database's order. Raises StoreError."""
-        rows = self._database.read(_LIST, {"path": path, "below": f"{path}."})
+        rows = self._database.read(_LIST, {"path": path, "below": f"{path}.", "beyond": f"{path}/"})
         services = [row.path for row in rows if row.type == X509_SERVICE]
         attached: dict[str, list[str]] = {}
         if services:

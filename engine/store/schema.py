@@ -177,7 +177,7 @@ keys = Table(
     Column("kms_path", _bytewise(), nullable=False),
     Column("token", Text, nullable=False),
     Column("label", Text, nullable=False),
-    Column("key_id", LargeBinary, nullable=False),
+    Column("key_id", LargeBinary, nullable=False, index=True),
     Column("key_type", String(32), nullable=False),
     Column("spki", LargeBinary, nullable=False),
     # Not unique: the same key may be known by two paths.

@@ -53,6 +53,14 @@ def test_relative_paths_mean_beside_the_file(tmp_path: Path) -> None:
         ('# host-aliases = ["engine.example.com"]', 'host-aliases = ["[::1"]', "without a port, found '[::1'"),
         ('# host-aliases = ["engine.example.com"]', 'host-aliases = ["[::g]"]', "Expected an IPv6 address in the brac"),
         ('uri = "pkcs11:token=engine-trial"', "", "tokens.trial.uri: missing"),
+        ("[store]", '[store]\npassword = "hunter2"', "store.password: "),
+        (
+            "[store]",
+            "[store]\npassword = { }",
+            "store.password: expected exactly one of file, environment, command, cr",
+        ),
+        ("[store]", '[store]\npassword = { file = "a", environment = "B" }', "found file and environment."),
+        ("[store]", "[store]\npassword = { prompt = true }", "store.password.prompt: unknown key"),
         ('pin = { file = "softhsm/pin" }', 'pin = { value = "1234" }', "tokens.trial.pin.value: unknown key"),
         (
             'pin = { file = "softhsm/pin" }',

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from engine.errors import AlreadyExists, NotFound, StoreError
+from engine.store import Store
 from tests.unit.store.conftest import close_dangling
 
 
@@ -169,6 +170,21 @@ def test_dangling_intents_are_reported_closed_and_their_places_freed(
     ]
     assert store.close_dangling_intents() == ()
     store.record_intent(**intent(entries=[place("a.b.s.leaf")]))
+
+
+def test_what_a_writer_had_finished_before_it_died_stays_finished(
+    store, database_url, intent, certificate_of, place, rows
+):
+    signed, failed, left_open = intent(entries=[place("a.b.s.leaf")]), intent(), intent()
+    with Store.open(database_url) as dying:
+        for facts in (signed, failed, left_open):
+            dying.record_intent(**facts)
+        dying.record_certificate(**certificate_of(signed))
+        dying.record_failure(intent_id=failed["intent_id"], reason="SigningFailed")
+    (dangling,) = close_dangling(store, 1)
+    assert dangling.intent_id == left_open["intent_id"]
+    assert rows("SELECT state FROM intents ORDER BY intent_id") == [("signed",), ("failed",), ("outcome-unknown",)]
+    assert store.list_entry_paths("a.b.s", 10, 0) == ("a.b.s.leaf",)
 
 
 def test_the_serial_number_of_a_dangling_intent_is_never_used_again(store, intent, record_and_die):

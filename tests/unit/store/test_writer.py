@@ -386,6 +386,34 @@ def test_two_writers_that_lock_each_other_out_both_come_through(server_engine, p
     assert select(postgresql_url, "SELECT number FROM rows ORDER BY name") == [(2,), (2,)]
 
 
+def test_two_single_writes_that_lock_each_other_out_both_come_through(server_engine, postgresql_url):
+    met = threading.Barrier(2)
+
+    def count_both(names: str) -> Callable[[Connection], None]:
+        meet = [met]
+
+        def work(connection: Connection) -> None:
+            connection.execute(COUNT, {"name": names[0]})
+            if meet:
+                meet.pop().wait(30)
+            connection.execute(COUNT, {"name": names[1]})
+
+        return work
+
+    with (
+        open_backend(postgresql_url) as other_engine,
+        closing(GroupWriter(server_engine)) as one,
+        closing(GroupWriter(other_engine)) as other,
+        ThreadPoolExecutor(2) as callers,
+    ):
+        for name in "ab":
+            one.write(insert(name))
+        outcomes = [callers.submit(one.write, count_both("ab")), callers.submit(other.write, count_both("ba"))]
+        for outcome in outcomes:
+            outcome.result(30)
+    assert select(postgresql_url, "SELECT number FROM rows ORDER BY name") == [(2,), (2,)]
+
+
 def test_a_row_that_another_holds_for_too_long_is_unavailable_and_delays_nobody_else(postgresql_url, monkeypatch):
     monkeypatch.setitem(postgresql_module._WRITING, "lock_timeout", "'100ms'")
     with open_engine(postgresql_url) as engine, closing(GroupWriter(engine)) as writer:

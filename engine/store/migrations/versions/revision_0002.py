@@ -109,6 +109,8 @@ def upgrade() -> None:
         "ix_entries_store_path_path_certificate_sha256", "entries", ["store_path", "path", "certificate_sha256"]
     )
 
+    op.create_index("ix_keys_key_id", "keys", ["key_id"])
+
     # Until now every credential could do what an issuer can.
     op.add_column("credentials", sa.Column("roles", sa.JSON))
     op.add_column("credentials", sa.Column("revoked_at", sa.DateTime(timezone=True)))
