@@ -25,16 +25,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.app import ask_pins, open_engine
+from engine.commands.credentials import add_accounts, add_credentials
+from engine.commands.doctor import add_doctor
+from engine.commands.keys import add_keys
 from engine.config import EngineConfig, load_config
-from engine.credentials_command import add_accounts, add_credentials
 from engine.directory import Directory, Resource
-from engine.doctor_command import add_doctor
 from engine.errors import EngineError, TokenLoginRefused
-from engine.keys_command import add_keys
-from engine.quickstart import create
-from engine.server import base_url, end_with_supervisor, open_socket, serve
-from engine.supervisor import LOGIN_REFUSED, REPLACE_ME, Supervisor, receive_pins, supervised
-from engine.workflow import walk
+from engine.serving.server import base_url, end_with_supervisor, open_socket, serve
+from engine.serving.supervisor import LOGIN_REFUSED, REPLACE_ME, Supervisor, receive_pins, supervised
+from engine.trial.quickstart import create
+from engine.trial.workflow import walk
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

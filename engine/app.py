@@ -23,7 +23,6 @@ from engine.config import (
     X509StoreConfig,
     load_config,
 )
-from engine.dangling import close_dangling_intents
 from engine.directory import Directory, Kms, X509Service, X509Store
 from engine.directory.accounts import Accounts
 from engine.directory.created import CreatedServices
@@ -32,6 +31,7 @@ from engine.directory.directory import Threads
 from engine.directory.organizations import CreatedServicePolicy, Organization
 from engine.errors import ConfigError
 from engine.issuance import Corridor, utc_now
+from engine.serving.dangling import close_dangling_intents
 from engine.store import Store
 from engine.token import (
     CommandPin,

@@ -15,8 +15,8 @@ from sqlalchemy import select
 from engine.app import Engine, open_engine
 from engine.directory.credentials import create_api_key
 from engine.issuance import Caller
-from engine.quickstart import KMS_PATH, create
 from engine.store.schema import intents
+from engine.trial.quickstart import KMS_PATH, create
 from tests.api.bodies import hosted
 from tests.database import database_of_new_folder
 from tests.in_process import InProcessClient

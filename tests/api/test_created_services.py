@@ -17,7 +17,7 @@ from engine.directory.created import CreatedServices
 from engine.directory.organizations import CreatedServicePolicy, Organization
 from engine.errors import NotAuthorized, NotFound
 from engine.profiles.orders import AlternativeNames, GenericRequestOrder, SubjectName
-from engine.quickstart import KMS_PATH, STORE_PATH
+from engine.trial.quickstart import KMS_PATH, STORE_PATH
 from tests.api.bodies import certificate_body, changed, csr_body, described_jwk, hosted, outside_key, private_jwk
 from tests.api.conftest import Running, operator
 from tests.api.tree import (

@@ -13,7 +13,7 @@ from engine.directory import EntryOrder, HostedKey, SelfSigned
 from engine.directory.descriptors import KeySource
 from engine.errors import NotFound, PolicyRefusal
 from engine.profiles.orders import GenericOrder, SubjectName
-from engine.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
+from engine.trial.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
 from tests.api.bodies import outside_certificate, outside_key
 from tests.api.conftest import Running, operator
 from tests.api.tree import (

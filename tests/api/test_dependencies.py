@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from engine.errors import PolicyRefusal
-from engine.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
+from engine.trial.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
 from tests.api.bodies import certificate_body, changed, csr_body, hosted
 from tests.api.conftest import Running
 from tests.api.test_resources import assert_duplicate

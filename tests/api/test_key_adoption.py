@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11.constants import Attribute
 
 from engine.directory.proof import proving
-from engine.quickstart import KMS_PATH
 from engine.token import load_private_jwk
+from engine.trial.quickstart import KMS_PATH
 from engine.x509.spki import load_public_jwk
 from tests.api.bodies import (
     changed,

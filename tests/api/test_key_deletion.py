@@ -11,7 +11,7 @@ from pkcs11.constants import Attribute
 from pkcs11.types import Session
 
 from engine.errors import NotFound, PolicyRefusal, TokenUnavailable
-from engine.quickstart import KMS_PATH
+from engine.trial.quickstart import KMS_PATH
 from tests.api.bodies import changed, csr_body, hosted
 from tests.api.conftest import Running, ca_body, keys_call, operator
 from tests.api.managing import Interrupted

@@ -12,7 +12,7 @@ from pkcs11.types import Session
 from engine.directory.credentials import create_api_key
 from engine.directory.proof import proving
 from engine.errors import AlreadyExists, StoreError
-from engine.quickstart import KMS_PATH
+from engine.trial.quickstart import KMS_PATH
 from tests.api.bodies import changed, csr_body, hosted
 from tests.api.conftest import Running, keys_call, operator
 from tests.api.managing import Interrupted, meanwhile

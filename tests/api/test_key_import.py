@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from engine.errors import AlreadyExists
-from engine.quickstart import KMS_PATH
+from engine.trial.quickstart import KMS_PATH
 from tests.api.bodies import changed, csr_body, hosted, private_jwk
 from tests.api.conftest import Running, keys_call, operator
 from tests.api.managing import meanwhile

@@ -12,7 +12,7 @@ from pkcs11.types import Session
 
 from engine.directory.custody import CustodyWatch
 from engine.errors import PolicyRefusal
-from engine.quickstart import KMS_PATH
+from engine.trial.quickstart import KMS_PATH
 from engine.x509.spki import load_public_jwk
 from tests.api.bodies import (
     certificate_body,

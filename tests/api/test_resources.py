@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
+from engine.trial.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
 from tests.api.conftest import Running
 from tests.api.tree import (
     create_service,

@@ -31,9 +31,9 @@ from pkcs11 import KeyType, Mechanism, ObjectClass
 from engine.issuance import Caller, Corridor, Provenance, utc_now
 from engine.profiles.issuer import issuer_from_certificate
 from engine.profiles.orders import AlternativeNames, GenericOrder, SubjectName
-from engine.quickstart import MODULES, RECIPE
 from engine.token import FilePin, KeyReference, Token, TokenSettings
 from engine.token.module import acquire, release
+from engine.trial.quickstart import MODULES, RECIPE
 from engine.x509.certificate import load_certificate
 from engine.x509.spki import PublicKey, load_spki
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from pkcs11 import KeyType, Mechanism, ObjectClass
 
-from engine.quickstart import RECIPE
 from engine.token import FilePin, KeyReference, Token, TokenSettings
 from engine.token.module import acquire, release
+from engine.trial.quickstart import RECIPE
 from tests.faults.faulty import FaultyModule, build_module
 
 LABEL = "engine-bench"

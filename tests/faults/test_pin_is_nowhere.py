@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.workflow import walk
+from engine.trial.workflow import walk
 from tests.api.bodies import certificate_body, changed, csr_body, described_jwk, outside_key, private_jwk
 from tests.database import CHOSEN, POSTGRESQL, SQLITE, database_options, database_url, select
 from tests.page.live import DEADLINE, ENGINE, announced

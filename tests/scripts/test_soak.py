@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.quickstart import KMS_PATH, find_module
+from engine.trial.quickstart import KMS_PATH, find_module
 from tests.database import database_options
 from tests.page.live import DEADLINE, ENGINE
 

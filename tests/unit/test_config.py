@@ -7,7 +7,7 @@ import pytest
 
 from engine.config import KmsConfig, PinConfig, X509ServiceConfig, load_config
 from engine.errors import ConfigError
-from engine.quickstart import CONFIGURATION, KMS_PATH, SERVICE_PATH
+from engine.trial.quickstart import CONFIGURATION, KMS_PATH, SERVICE_PATH
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 VALID = CONFIGURATION.replace("@MODULE@", MODULE).replace("@DATABASE@", '"sqlite:///engine.db"')

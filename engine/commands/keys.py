@@ -16,7 +16,7 @@ from pathlib import Path
 from engine.api.json_body import BODY_LIMIT, load_json_object
 from engine.api.paths import check_path
 from engine.app import open_engine
-from engine.custody_lines import custody_lines
+from engine.commands.custody_lines import custody_lines
 from engine.directory import KNOWN_KEY_TYPES, KeyRecord
 from engine.errors import ConfigError, MalformedRequest
 from engine.issuance import Caller

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.dangling import close_dangling_intents, closing_dangling_intents
 from engine.errors import StoreUnavailable
+from engine.serving.dangling import close_dangling_intents, closing_dangling_intents
 from engine.store import DanglingIntent
 
 INTENT = DanglingIntent(

@@ -25,7 +25,7 @@ KMS_PATH = "test.tenant1.kms1"
 STORE_PATH = "test.tenant1.x509-store-1"
 SERVICE_PATH = "test.tenant1.x509-service-1"
 LEAF_KEY, IACA_KEY, CA_KEY = "leaf-secp256r1", "iaca-secp256r1", "ca-secp256r1"
-RECIPE = Path(__file__).resolve().parent.parent / "softhsm" / "create-token"
+RECIPE = Path(__file__).resolve().parents[2] / "softhsm" / "create-token"
 MODULES = (
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",

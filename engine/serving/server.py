@@ -11,9 +11,9 @@ import threading
 import uvicorn
 
 from engine.app import Engine
-from engine.dangling import closing_dangling_intents
 from engine.errors import ConfigError
-from engine.supervisor import REPLACE_ME, say_ready
+from engine.serving.dangling import closing_dangling_intents
+from engine.serving.supervisor import REPLACE_ME, say_ready
 
 BACKLOG = 1024
 GRACE_SECONDS = 15

@@ -1,0 +1,1 @@
+"""The trial: its data folder, and the walk through the documented workflow."""
