@@ -31,8 +31,8 @@ from engine.directory.directory import Threads
 from engine.directory.organizations import CreatedServicePolicy, Organization
 from engine.errors import ConfigError
 from engine.issuance import Corridor, utc_now
-from engine.serving.dangling import close_dangling_intents
 from engine.store import Store
+from engine.store.sweeping import close_dangling_intents
 from engine.token import (
     CommandPin,
     CredentialPin,

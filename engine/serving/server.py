@@ -12,8 +12,8 @@ import uvicorn
 
 from engine.app import Engine
 from engine.errors import ConfigError
-from engine.serving.dangling import closing_dangling_intents
 from engine.serving.supervisor import REPLACE_ME, say_ready
+from engine.store.sweeping import closing_dangling_intents
 
 BACKLOG = 1024
 GRACE_SECONDS = 15

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from engine.errors import StoreUnavailable
-from engine.serving.dangling import close_dangling_intents, closing_dangling_intents
 from engine.store import DanglingIntent
+from engine.store.sweeping import close_dangling_intents, closing_dangling_intents
 
 INTENT = DanglingIntent(
     intent_id="intent-1",

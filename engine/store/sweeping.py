@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from engine.errors import StoreError
-from engine.store import DanglingIntent
+from engine.store.rows import DanglingIntent
 
 _LOG = logging.getLogger(__name__)
 _SECONDS = 10.0
