@@ -16,7 +16,6 @@ from engine.errors import StoreError
 from engine.store.address import Address, Secret, load_address
 from engine.store.faults import store_error
 from engine.store.migrations import migrate
-from engine.store.postgresql import PostgresqlBackend, postgresql_read_engine
 from engine.store.sqlite import SqliteBackend, sqlite_read_engine
 from engine.store.writer import Answer, Explain, GroupWriter, Work
 
@@ -126,6 +125,8 @@ def read_beside(url: str, password: Secret | None, table: Table, statement: Exec
     """
     address = load_address(url, has_password=password is not None)
     if address.path is None:
+        from engine.store.postgresql import postgresql_read_engine
+
         engine = postgresql_read_engine(address, password)
     elif address.path.exists():
         engine = sqlite_read_engine(address.url)
@@ -142,6 +143,9 @@ def read_beside(url: str, password: Secret | None, table: Table, statement: Exec
 
 def _backend(address: Address, password: Secret | None) -> Backend:
     if address.path is None:
+        # Its driver takes a tenth of a second to import, which a SQLite file need not wait for.
+        from engine.store.postgresql import PostgresqlBackend
+
         return PostgresqlBackend(address, password)
     return SqliteBackend(address, address.path)
 

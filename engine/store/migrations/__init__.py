@@ -9,12 +9,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, String, column, inspect, select, table
 
 from engine.errors import ConfigError
-from engine.store.migrations.versions import revision_0001
 
 HEAD = "0002"
 KNOWN = ("0001", HEAD)
@@ -35,6 +32,10 @@ def migrate(engine: Engine, migrating: Callable[[], AbstractContextManager[Conne
         revision = find_revision(connection, name)
         if revision == HEAD:
             return  # another process has been faster
+        # Imported here and below, since almost every start finds the tables as they should be.
+        from alembic import command
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent))
         config.attributes["connection"] = connection
@@ -58,6 +59,8 @@ def find_revision(connection: Connection, name: str) -> str | None:
 
 def _has_first_tables(connection: Connection, name: str) -> bool:
     """Whether the tables of the first revision are there. Raises ConfigError for others of the same names."""
+    from engine.store.migrations.versions import revision_0001
+
     inspector = inspect(connection)
     first = revision_0001.metadata.tables
     found = first.keys() & set(inspector.get_table_names())
