@@ -332,7 +332,7 @@ def test_a_hanging_signature_goes_on_when_released(caller: Caller, faulty: Fault
     assert (counters.sign_calls, counters.signatures, counters.signs_in_flight) == (1, 0, 1)
     faulty.release_signing()
     assert len(caller.end()) == 128
-    assert faulty.counters().signs_hanging == 0
+    faulty.wait_for(lambda counters: counters.signs_hanging == 0)
     caller("sign", session, key, DIGEST)
 
 
