@@ -1,6 +1,7 @@
 """The keys of a KMS over the API: listed and examined; and services that require custody."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pkcs11.types import Session
 
 from engine.directory.custody import CustodyWatch
 from engine.errors import PolicyRefusal
+from engine.token import Token
 from engine.trial.quickstart import KMS_PATH
 from engine.x509.spki import load_public_jwk
 from tests.api.bodies import (
@@ -29,6 +31,14 @@ from tests.api.test_key_adoption import adopt, request_by
 from tests.token.interposer import answering, counted
 
 LEAF = f"{KMS_PATH}.leaf-secp256r1"
+
+
+def wait_until_ready(token: Token) -> None:
+    """Back on its feet, each of the many keys that this package has used examined."""
+    deadline = time.monotonic() + 60
+    while token.state() != "ready":
+        assert time.monotonic() < deadline, token.state()
+        time.sleep(0.05)
 
 
 def test_a_key_is_examined_and_answered_with_its_custody_record(running: Running) -> None:
@@ -174,7 +184,7 @@ def test_a_token_that_cannot_be_examined_does_not_sign(running: Running) -> None
     assert running.post("csrs", body, "custody").status_code == 200
     token = running.engine.tokens["trial"]
     token._recovery.lost(token._connection, "a test says so")
-    token.find_ids("any")  # once it is back
+    wait_until_ready(token)
     before = running.signatures
     with answering(running.engine.config.tokens["trial"].module, "C_WrapKey", 0x30):
         response = running.post("csrs", body, "custody")
@@ -203,7 +213,7 @@ def test_an_examination_counts_for_its_minutes_and_not_beyond_a_reconnect(runnin
     assert examinations(0) == 1
     token = running.engine.tokens["trial"]
     token._recovery.lost(token._connection, "a test says so")
-    token.find_ids("any")  # once it is back
+    wait_until_ready(token)
     assert examinations(60) == 1
     assert examinations(60) == 0
 
