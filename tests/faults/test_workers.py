@@ -36,8 +36,10 @@ class Server:
         return httpx.get(keys, headers=headers, timeout=DEADLINE, trust_env=False).status_code == 200
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for each test: SoftHSM writes its token.object anew at every login, so a worker that is killed while it starts
+    may take the token with it."""
     folder = tmp_path_factory.mktemp("workers") / "data"
     init(folder)
     config = folder / "engine.toml"
