@@ -38,8 +38,8 @@ class Server:
 
 @pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for each test: SoftHSM writes its token.object anew at every login, so a worker that is killed while it starts
-    may take the token with it."""
+    """One for each test: SoftHSM writes its token.object anew at every login, and a worker that is killed while it
+    starts may take the token with it."""
     folder = tmp_path_factory.mktemp("workers") / "data"
     init(folder)
     config = folder / "engine.toml"
