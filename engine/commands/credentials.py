@@ -7,7 +7,6 @@ next request. No secret is an argument; an API key is printed once, when it is m
 import argparse
 import getpass
 import os
-import stat
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from engine.api.paths import check_id, check_path
 from engine.app import store_password
+from engine.commands.secret_file import read_secret_file
 from engine.config import EngineConfig, load_config
 from engine.directory import ROLES
 from engine.directory.accounts import LONGEST_PASSWORD, create_account, load_email, set_password
@@ -191,7 +191,9 @@ def _password(options: argparse.Namespace, email: str) -> str:
         return _typed(email)
     if options.password_file == "-":  # noqa: S105 (the name of standard input)
         return _line(sys.stdin.buffer.read(_READ), "Standard input")
-    return _line(_read_file(options.password_file), f"The password file {options.password_file}")
+    return _line(
+        read_secret_file(options.password_file, "password", _READ), f"The password file {options.password_file}"
+    )
 
 
 def _typed(email: str) -> str:
@@ -212,21 +214,6 @@ def _typed(email: str) -> str:
     if password != again:
         raise ConfigError("Expected the same password twice, found two that differ.")
     return password
-
-
-def _read_file(path: str) -> bytes:
-    """An ordinary file must be its owner's alone; a pipe, such as a shell's <(command), is read as it is."""
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-                raise ConfigError(
-                    f"The password file {path} must be open to its owner only (mode 0600 or 0400), "
-                    f"found mode {stat.S_IMODE(status.st_mode):04o}."
-                )
-            return file.read(_READ)
-    except OSError as error:
-        raise ConfigError(f"The password file {path} cannot be read: {error.strerror}.") from None
 
 
 def _line(octets: bytes, what: str) -> str:

@@ -6,9 +6,7 @@ read from a file or from standard input, never from an argument, which other use
 
 import argparse
 import hashlib
-import os
 import secrets
-import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ from engine.api.json_body import BODY_LIMIT, load_json_object
 from engine.api.paths import check_path
 from engine.app import open_engine
 from engine.commands.custody_lines import custody_lines
+from engine.commands.secret_file import read_secret_file
 from engine.directory import KNOWN_KEY_TYPES, KeyRecord
 from engine.errors import ConfigError, MalformedRequest
 from engine.issuance import Caller
@@ -143,24 +142,10 @@ def _read_jwk(path: str) -> Mapping[str, object]:
     if path == "-":
         octets, what = sys.stdin.buffer.read(BODY_LIMIT + 1), "Standard input"
     else:
-        octets, what = _read_file(path), f"The JWK file {path}"
+        octets, what = read_secret_file(path, "JWK", BODY_LIMIT + 1), f"The JWK file {path}"
     try:
         if len(octets) <= BODY_LIMIT:
             return load_json_object(octets)
     except MalformedRequest:
         pass  # what is wrong with it is said of request bodies, and is not worth two sentences
     raise ConfigError(f"{what} must hold one private JWK (RFC 7517) and nothing else.")
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-                raise ConfigError(
-                    f"The JWK file {path} must be open to its owner only (mode 0600 or 0400), "
-                    f"found mode {stat.S_IMODE(status.st_mode):04o}."
-                )
-            return file.read(BODY_LIMIT + 1)
-    except OSError as error:
-        raise ConfigError(f"The JWK file {path} cannot be read: {error.strerror}.") from None
