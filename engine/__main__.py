@@ -9,6 +9,7 @@
     signing-engine keys generate|adopt|import|list|show|delete      bind key paths to keys on a token, examine one
     signing-engine credentials create|list|revoke make an API key, list them, revoke one
     signing-engine accounts create|password|list|disable|enable     people who log in
+    signing-engine audit list|export|kinds|verify                   what happened, and whether it is as it was written
 
 Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2: the command line is wrong; 77: a token
 refused the login, which is not to be tried again as it is (RestartPreventExitStatus=77 for systemd).
@@ -24,7 +25,9 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.app import ask_pins, open_engine
+from engine.app import SERVE, ask_pins, open_engine, record_stop
+from engine.audit_command import add_audit
+from engine.auditing import audit_lines, check_audit_key
 from engine.config import EngineConfig, load_config
 from engine.credentials_command import add_accounts, add_credentials
 from engine.directory import Directory, Resource
@@ -33,6 +36,7 @@ from engine.errors import EngineError, TokenLoginRefused
 from engine.keys_command import add_keys
 from engine.quickstart import create
 from engine.server import base_url, end_with_supervisor, open_socket, serve
+from engine.store import COMMAND_LINE
 from engine.supervisor import LOGIN_REFUSED, REPLACE_ME, Supervisor, receive_pins, supervised
 from engine.workflow import walk
 
@@ -88,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add_keys(commands.add_parser("keys", help="bind key paths to keys on a token"))
     add_credentials(commands.add_parser("credentials", help="API keys"))
     add_accounts(commands.add_parser("accounts", help="people, who log in with a password"))
+    add_audit(commands.add_parser("audit", help="the audit trail"))
 
     for one in (serve, check):
         one.add_argument("--config", type=Path, required=True, help="the configuration file")
@@ -144,13 +149,16 @@ def _wait_until_ready(supervisor: Supervisor, over: threading.Event) -> bool:
 def _worker(options: argparse.Namespace) -> int:
     end_with_supervisor(options.supervisor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    engine = open_engine(options.config, receive_pins(options.pins), tokens_may_be_away=options.replacement)
+    engine = open_engine(
+        options.config, receive_pins(options.pins), tokens_may_be_away=options.replacement, purpose=SERVE
+    )
     # What is open now lives as long as the process: the collector need not walk it with every generation.
     gc.collect()
     gc.freeze()
     listener = socket.socket(fileno=options.socket)
     code = serve(engine, listener, options.ready)
     if code == REPLACE_ME:
+        record_stop(engine.store, SERVE, "a call on a token does not come back")
         engine.store.close()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -170,6 +178,8 @@ def _check(options: argparse.Namespace) -> int:
             _say(f"token {name}: {token.state()}")
         for resource in engine.directory.list_everything():
             _say_checked(engine.directory, resource)
+        _say(*audit_lines(engine.config.audit))
+        check_audit_key(engine.config.audit, engine.store)
     return 0
 
 
@@ -180,7 +190,7 @@ def _say_checked(directory: Directory, resource: Resource) -> None:
         kms = directory.find_kms(path)
         _say(f"kms {path} on token {kms.token_name}{how}")
         for row in kms.list_keys():
-            kms.check_custody(row.path)
+            kms.check_custody(row.path, COMMAND_LINE)
             _say(f"  key {row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
     elif resource.type == "x509-service":
         service = directory.x509_service(path)

@@ -11,6 +11,7 @@ import threading
 import uvicorn
 
 from engine.app import Engine
+from engine.audit.keeper import making_checkpoints
 from engine.dangling import closing_dangling_intents
 from engine.errors import ConfigError
 from engine.supervisor import REPLACE_ME, say_ready
@@ -98,7 +99,10 @@ def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int
     watcher = threading.Thread(target=watch, name="watch", daemon=True)
     watcher.start()
     say_ready(ready_descriptor)
-    with closing_dangling_intents(engine.store):
+    with (
+        making_checkpoints(engine.checkpoints, hung.is_set),
+        closing_dangling_intents(engine.store, also=engine.directory.refusals.tell_counted),
+    ):
         server.run(sockets=[listener])
     over.set()
     watcher.join()
