@@ -9,37 +9,38 @@
     signing-engine keys generate|adopt|import|list|show|delete      bind key paths to keys on a token, examine one
     signing-engine credentials create|list|revoke make an API key, list them, revoke one
     signing-engine accounts create|password|list|disable|enable     people who log in
+    signing-engine audit list|export|kinds|verify                   what happened, and whether it is as it was written
 
 Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2: the command line is wrong; 77: a token
 refused the login, which is not to be tried again as it is (RestartPreventExitStatus=77 for systemd).
 """
 
 import argparse
-import gc
-import logging
-import os
-import socket
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from importlib import import_module
 
-from engine.app import ask_pins, open_engine
-from engine.commands.credentials import add_accounts, add_credentials
-from engine.commands.doctor import add_doctor
-from engine.commands.keys import add_keys
-from engine.config import EngineConfig, load_config
-from engine.directory import Directory, Resource
 from engine.errors import EngineError, TokenLoginRefused
-from engine.serving.server import base_url, end_with_supervisor, open_socket, serve
-from engine.serving.supervisor import LOGIN_REFUSED, REPLACE_ME, Supervisor, receive_pins, supervised
-from engine.trial.quickstart import create
-from engine.trial.workflow import walk
+from engine.serving import LOGIN_REFUSED
+
+# What each says of itself, and where it is: `add_NAME` of the module gives its parser what it takes.
+_COMMANDS = {
+    "init": ("make a trial data folder on SoftHSM", "trial"),
+    "trial": ("init, serve, and walk the main workflow against the server", "trial"),
+    "serve": ("serve the JSON API", "serve"),
+    "check": ("open everything, print what would be served, and stop", "check"),
+    "doctor": ("examine tokens step by step and say what to do", "doctor"),
+    "worker": (None, "worker"),
+    "keys": ("bind key paths to keys on a token", "keys"),
+    "credentials": ("API keys", "credentials"),
+    "accounts": ("people, who log in with a password", "credentials"),
+    "audit": ("the audit trail", "audit"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -49,144 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return LOGIN_REFUSED if isinstance(error, TokenLoginRefused) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Only the command that is called is imported: the supervisor, which is `serve`, needs next to nothing."""
     parser = argparse.ArgumentParser(prog="signing-engine", description="HSM-backed X.509 signing engine")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    init = commands.add_parser("init", help="make a trial data folder on SoftHSM")
-    init.add_argument("--data", type=Path, default=Path(".engine"))
-    init.set_defaults(command=_init)
-
-    trial = commands.add_parser("trial", help="init, serve, and walk the main workflow against the server")
-    trial.add_argument("--data", type=Path, default=Path(".engine"))
-    trial.add_argument("--once", action="store_true", help="stop after the workflow")
-    trial.set_defaults(command=_trial)
-    for one in (init, trial):
-        one.add_argument(
-            "--database",
-            metavar="URL",
-            help="of a new folder; postgresql://user@host/name takes a password from PGPASSWORD or ~/.pgpass",
-        )
-
-    serve = commands.add_parser("serve", help="serve the JSON API")
-    check = commands.add_parser("check", help="open everything, print what would be served, and stop")
-    serve.set_defaults(command=_serve)
-    worker = commands.add_parser("worker")
-    worker.add_argument("--config", type=Path, required=True)
-    worker.add_argument("--socket", type=int, required=True)
-    worker.add_argument("--supervisor", type=int, required=True)
-    worker.add_argument("--ready", type=int, required=True)
-    worker.add_argument("--pins", type=int, required=True)
-    worker.add_argument("--replacement", action="store_true")
-    worker.set_defaults(command=_worker)
-    check.set_defaults(command=_check)
-    add_doctor(commands.add_parser("doctor", help="examine tokens step by step and say what to do"))
-    for one in (trial, serve):
-        one.add_argument("--host", help="instead of server.host")
-        one.add_argument("--port", type=int, help="instead of server.port")
-
-    add_keys(commands.add_parser("keys", help="bind key paths to keys on a token"))
-    add_credentials(commands.add_parser("credentials", help="API keys"))
-    add_accounts(commands.add_parser("accounts", help="people, who log in with a password"))
-
-    for one in (serve, check):
-        one.add_argument("--config", type=Path, required=True, help="the configuration file")
-    return parser
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _init(options: argparse.Namespace) -> int:
-    _say(f"Ready: {create(options.data, options.database)}")
-    return 0
-
-
-def _serve(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
-    pins = ask_pins(config)
-    with _listen(config, options) as listener:
-        with supervised(options.config, listener, pins, config.server.workers) as (supervisor, over):
-            if _wait_until_ready(supervisor, over):
-                _say(f"Serving on {base_url(listener)}")
-            over.wait()
-        return supervisor.exit_code
-
-
-def _trial(options: argparse.Namespace) -> int:
-    config = create(options.data, options.database)
-    loaded = load_config(config)
-    pins = ask_pins(loaded)
-    with (
-        _listen(loaded, options) as listener,
-        supervised(config, listener, pins, loaded.server.workers) as (supervisor, over),
-    ):
-        if not _wait_until_ready(supervisor, over):
-            return 1
-        key_file = config.parent / "api-key"
-        walk(base_url(listener), key_file.read_text(encoding="utf-8").strip(), sys.stdout, api_key_file=key_file)
-        if not options.once:
-            _say(f"Serving on {base_url(listener)}; stop with Ctrl-C.")
-            over.wait()
-    return 0
-
-
-def _wait_until_ready(supervisor: Supervisor, over: threading.Event) -> bool:
-    while not over.wait(0.05):
-        if supervisor.ready.is_set():
-            return True
-    return supervisor.ready.is_set()
-
-
-def _worker(options: argparse.Namespace) -> int:
-    end_with_supervisor(options.supervisor)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    engine = open_engine(options.config, receive_pins(options.pins), tokens_may_be_away=options.replacement)
-    # What is open now lives as long as the process: the collector need not walk it with every generation.
-    gc.collect()
-    gc.freeze()
-    listener = socket.socket(fileno=options.socket)
-    code = serve(engine, listener, options.ready)
-    if code == REPLACE_ME:
-        engine.store.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    engine.close()
-    return code
-
-
-def _listen(config: EngineConfig, options: argparse.Namespace) -> socket.socket:
-    server = config.server
-    return open_socket(options.host or server.host, server.port if options.port is None else options.port)
-
-
-def _check(options: argparse.Namespace) -> int:
-    with open_engine(options.config) as engine:
-        for name, token in engine.tokens.items():
-            _say(f"token {name}: {token.state()}")
-        for resource in engine.directory.list_everything():
-            _say_checked(engine.directory, resource)
-    return 0
-
-
-def _say_checked(directory: Directory, resource: Resource) -> None:
-    """What is served at a path; the keys of a KMS are examined."""
-    path, how = resource.path, "" if resource.is_declared else ", created over the API"
-    if resource.type == "kms":
-        kms = directory.find_kms(path)
-        _say(f"kms {path} on token {kms.token_name}{how}")
-        for row in kms.list_keys():
-            kms.check_custody(row.path)
-            _say(f"  key {row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
-    elif resource.type == "x509-service":
-        service = directory.x509_service(path)
-        _say(f"x509-service {path}: kms {', '.join(service.kms)}; stores {', '.join(service.stores)}{how}")
-    elif resource.type == "x509-store" or not resource.is_declared:
-        _say(f"{resource.type} {path}{how}")
+    for name, (sentence, module) in _COMMANDS.items():
+        one = commands.add_parser(name) if sentence is None else commands.add_parser(name, help=sentence)
+        if arguments[:1] == [name]:
+            getattr(import_module(f"engine.commands.{module}"), f"add_{name}")(one)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

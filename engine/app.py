@@ -3,15 +3,20 @@
 The only file that knows every room.
 """
 
+import logging
+import os
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from starlette.applications import Starlette
 
 from engine.api import build_application
+from engine.audit.keeper import CheckpointKeeper
+from engine.auditing import build_guard, build_keeper, check_audit_key
 from engine.config import (
     EngineConfig,
     KmsConfig,
@@ -21,30 +26,31 @@ from engine.config import (
     TokenConfig,
     X509ServiceConfig,
     X509StoreConfig,
+    configuration_sha256,
     load_config,
+    policy_sha256,
 )
 from engine.directory import Directory, Kms, X509Service, X509Store
 from engine.directory.accounts import Accounts
+from engine.directory.audit_guard import AuditGuard
 from engine.directory.created import CreatedServices
 from engine.directory.custody import CustodyWatch
 from engine.directory.directory import Threads
 from engine.directory.organizations import CreatedServicePolicy, Organization
-from engine.errors import ConfigError
+from engine.directory.refusals import Refusals
+from engine.errors import ConfigError, StoreError
 from engine.issuance import Corridor, utc_now
-from engine.store import Store
+from engine.pin import CommandPin, CredentialPin, EnvironmentPin, FilePin, HeldPin, Pin, PinSource, ask_pins
+from engine.store import ENGINE, Store
+from engine.store.chain import FAILURE, SUCCESS, Detail
 from engine.store.sweeping import close_dangling_intents
-from engine.token import (
-    CommandPin,
-    CredentialPin,
-    EnvironmentPin,
-    FilePin,
-    HeldPin,
-    Pin,
-    PinSource,
-    Token,
-    TokenSettings,
-    ask_pin,
-)
+from engine.token import Token, TokenSettings
+from engine.token_trail import TokenTrail
+
+_LOG = logging.getLogger(__name__)
+
+SERVE = "serve"
+"""The purpose of an engine that answers requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,8 @@ class Engine:
     directory: Directory
     tokens: Mapping[str, Token]
     store: Store
+    checkpoints: CheckpointKeeper | None
+    """What makes checkpoints of the audit trail, once it is started."""
     _opened: ExitStack = field(repr=False)
 
     def close(self) -> None:
@@ -69,47 +77,80 @@ class Engine:
         self.close()
 
 
-def ask_pins(config: EngineConfig) -> dict[str, Pin]:
-    """Ask on the terminal for every PIN that the configuration says is typed; by the token's name. ConfigError."""
-    return {name: ask_pin(name) for name, token in config.tokens.items() if token.pin.prompt}
-
-
 def open_engine(
-    config_path: Path, pins: Mapping[str, Pin] | None = None, *, tokens_may_be_away: bool = False
+    config_path: Path,
+    pins: Mapping[str, Pin] | None = None,
+    *,
+    tokens_may_be_away: bool = False,
+    purpose: str = "command",
 ) -> Engine:
     """Open what the configuration file at `config_path` declares. Raises ConfigError, TokenError or StoreError.
 
     `pins` are those that were typed already; None: they are asked for now. With `tokens_may_be_away` no token is waited
-    for: each is served when it comes, and says meanwhile why it is away.
+    for: each is served when it comes, and says meanwhile why it is away. `purpose` is a word for the audit trail; for
+    SERVE the audit key has to be there, if one is configured.
     """
     config = load_config(config_path)
     if pins is None:
-        pins = ask_pins(config)
-    for name, token_config in config.tokens.items():
-        if token_config.pin.prompt and name not in pins:
+        pins = ask_pins(config.typed_pins())
+    for name in config.typed_pins():
+        if name not in pins:
             raise ConfigError(f"tokens.{name}.pin: a PIN is asked for when the server starts; start it anew.")
     with ExitStack() as opening:
         store = Store.open(config.store.url, store_password(config.store))
         opening.callback(store.close)
+        store.record_start(
+            version=version("hsm-signing-engine"),
+            configuration_sha256=configuration_sha256(config_path),
+            policy_sha256=policy_sha256(config),
+            purpose=purpose,
+        )
+        opening.callback(record_stop, store, purpose)
+        if purpose == SERVE:
+            check_audit_key(config.audit, store)
+        refusals = Refusals(store)
+        opening.callback(_tell_refusals, refusals)
         close_dangling_intents(store)
+        trail = TokenTrail(store)
         tokens: dict[str, Token] = {}
         for name, token_config in config.tokens.items():
             settings = token_settings(name, token_config, pins.get(name))
-            tokens[name] = Token.open(settings, may_be_away=tokens_may_be_away)
+            tokens[name] = Token.open(settings, may_be_away=tokens_may_be_away, recorder=trail)
             opening.callback(tokens[name].close)
         threads = Threads(config.threads(), config.server.queue, config.server.request_seconds)
         opening.callback(threads.close)
-        accounts = Accounts(store, session_hours=config.accounts.session_hours)
+        accounts = Accounts(store, session_hours=config.accounts.session_hours, refusals=refusals)
         opening.callback(accounts.close)
-        directory = _build_directory(config, store, tokens, accounts, threads)
+        guard = build_guard(config.audit, store)
+        directory = _build_directory(config, store, tokens, accounts, refusals, threads, guard)
         return Engine(
             config=config,
             application=build_application(directory, request_seconds=config.server.request_seconds),
             directory=directory,
             tokens=tokens,
             store=store,
+            checkpoints=build_keeper(config.audit, guard, directory),
             _opened=opening.pop_all(),
         )
+
+
+def record_stop(store: Store, purpose: str, reason: str | None = None) -> None:
+    """Tell the audit trail that this process ends; `reason` is a few words, if it ends before its time.
+
+    A database that does not take it shows as a start without a stop.
+    """
+    told: dict[str, Detail | None] = {"purpose": purpose, "processId": os.getpid(), "reason": reason}
+    try:
+        store.record_event("engine-stopped", ENGINE, "", told, outcome=FAILURE if reason else SUCCESS)
+    except StoreError as error:
+        _LOG.error("The stop of the engine was not told to the audit trail: %s", error.message)
+
+
+def _tell_refusals(refusals: Refusals) -> None:
+    try:
+        refusals.tell_counted(is_over=True)
+    except StoreError as error:
+        _LOG.error("Refusals were not told to the audit trail: %s", error.message)
 
 
 def store_password(config: StoreConfig) -> Pin | None:
@@ -148,7 +189,13 @@ def token_settings(name: str, config: TokenConfig, typed: Pin | None) -> TokenSe
 
 
 def _build_directory(
-    config: EngineConfig, store: Store, tokens: Mapping[str, Token], accounts: Accounts, threads: Threads
+    config: EngineConfig,
+    store: Store,
+    tokens: Mapping[str, Token],
+    accounts: Accounts,
+    refusals: Refusals,
+    threads: Threads,
+    guard: AuditGuard,
 ) -> Directory:
     corridor = Corridor(
         ledger=store,
@@ -156,6 +203,7 @@ def _build_directory(
         random_bytes=secrets.token_bytes,
         blocked_keys=frozenset(config.policy.blocked_keys),
         iaca_requires_state=config.policy.iaca_requires_state,
+        guard=guard,
     )
     organizations = {
         name: _organization(name, organization, config.server.base_domain)
@@ -172,6 +220,7 @@ def _build_directory(
             allow_import=service.allow_import,
             allow_delete_in_use=service.allow_delete_in_use,
             watch=watches[service.token],
+            guard=guard,
         )
         for path, service in config.services.items()
         if isinstance(service, KmsConfig)
@@ -202,6 +251,7 @@ def _build_directory(
         watches=watches,
         store=store,
         corridor=corridor,
+        guard=guard,
     )
     directory = Directory(
         organizations=organizations,
@@ -212,6 +262,7 @@ def _build_directory(
         tokens=tokens,
         store=store,
         accounts=accounts,
+        refusals=refusals,
         threads=threads,
     )
     store.declare(directory.declared_types())

@@ -4,11 +4,15 @@ An unknown key, a missing one or a wrong value is a ConfigError that names the d
 file mean "beside the file", so that a data folder can be moved. Nothing is opened here; `app` does that.
 """
 
+import hashlib
+import json
 import re
 import tomllib
 from dataclasses import field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +41,7 @@ _MOST_THREADS = 256
 _ID = r"[A-Za-z0-9_-]{1,256}"
 OrganizationId = Annotated[str, Field(pattern=rf"^{_ID}$")]
 ServicePath = Annotated[str, Field(pattern=rf"^{_ID}\.{_ID}\.{_ID}$")]
+KeyPath = Annotated[str, Field(pattern=rf"^{_ID}\.{_ID}\.{_ID}\.{_ID}$")]
 HostName = Annotated[str, AfterValidator(load_host)]
 TokenName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -62,6 +67,22 @@ def _database_url(value: str, info: ValidationInfo) -> str:
     return f"sqlite:///{_folder(info) / relative[1]}" if relative else value
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.fragment:
+        raise ValueError("expected http://HOST/PATH or https://HOST/PATH")
+    _ = parts.port  # a ValueError if it is none
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError("expected an IP address, or a network such as 10.1.0.0/16") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
 FilePath = Annotated[str, AfterValidator(_beside_file)]
 Argument = Annotated[str, Field(pattern=r"^[^\x00]*$"), AfterValidator(_variable)]
 CustodyMinutes = Annotated[StrictInt, Field(ge=0, le=10_080)]
@@ -84,6 +105,8 @@ class ServerConfig:
     """How long a request may take; after that it is answered 503, whatever the token does."""
     base_domain: HostName | None = None
     """The domain that organizations with host aliases are served under as well: it, and {organization}.{domain}."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses and networks of proxies that are believed when they say where a request came from (X-Forwarded-For)."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -233,6 +256,44 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class WitnessConfig:
+    """Where checkpoints of the audit trail are told of: exactly one of these."""
+
+    file: FilePath | None = None
+    """A line is put at its end for each."""
+    url: Annotated[str, AfterValidator(_http_url)] | None = None
+    """Each is sent there with POST; an answer of 2xx says that it was kept."""
+
+    def fault(self) -> str | None:
+        """What is wrong with their number."""
+        if (self.file is None) != (self.url is None):
+            return None
+        return f"expected exactly one of file, url, found {'none' if self.file is None else 'both'}."
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AuditConfig:
+    """Checkpoints of the audit trail."""
+
+    key: KeyPath | None = None
+    """The key that signs them and nothing else; without it there are none."""
+    events: Annotated[StrictInt, Field(ge=1, le=20_000)] = 1000
+    """So many events make a checkpoint due."""
+    seconds: Annotated[StrictFloat, Field(gt=0, le=86_400)] = 60.0
+    """So does an event that is so old."""
+    longest_seconds: Annotated[StrictFloat, Field(gt=0, le=604_800)] = 600.0
+    """How long an event may wait for its checkpoint; after that nothing is signed until it has one."""
+    witness: WitnessConfig | None = None
+
+    def fault(self) -> str | None:
+        """What is wrong with how they fit each other."""
+        if self.longest_seconds <= self.seconds:
+            return f"longest-seconds: expected more than seconds, {self.seconds:g}, found {self.longest_seconds:g}."
+        fault = None if self.witness is None else self.witness.fault()
+        return None if fault is None else f"witness: {fault}"
+
+
+@dataclass(frozen=True, config=_STRICT)
 class EngineConfig:
     """The whole file."""
 
@@ -243,6 +304,11 @@ class EngineConfig:
     server: ServerConfig = field(default_factory=ServerConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+
+    def typed_pins(self) -> tuple[str, ...]:
+        """The tokens whose PIN a person types."""
+        return tuple(name for name, token in self.tokens.items() if token.pin.prompt)
 
     def threads(self) -> int:
         """How many requests are worked on at once."""
@@ -251,6 +317,7 @@ class EngineConfig:
 
 
 _ADAPTER = TypeAdapter(EngineConfig)
+_POLICY = {"policy", "organizations", "services", "accounts", "audit"}
 _WORDS = {"unexpected_keyword_argument": "unknown key", "missing_argument": "missing", "missing": "missing"}
 
 
@@ -276,6 +343,21 @@ def load_config(path: Path) -> EngineConfig:
     return config
 
 
+def configuration_sha256(path: Path) -> str:
+    """SHA-256 of the file as it is, lower-case hex. Raises ConfigError."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from error
+
+
+def policy_sha256(config: EngineConfig) -> str:
+    """SHA-256, lower-case hex, of what the file says of who may do what, however it is written: all but where things
+    are."""
+    policy = _ADAPTER.dump_python(config, mode="json", include=_POLICY, by_alias=True)
+    return hashlib.sha256(json.dumps(policy, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _dotted(location: tuple[int | str, ...]) -> str:
     # The validator puts the type of a service after its path.
     parts = [str(part) for index, part in enumerate(location) if (location[0], index) != ("services", 2)]
@@ -287,6 +369,11 @@ def _reference_faults(config: EngineConfig) -> list[str]:
     faults: list[str] = []
     if config.store.password is not None and (fault := config.store.password.fault()):
         faults.append(f"store.password: {fault}")
+    if fault := config.audit.fault():
+        faults.append(f"audit.{fault}")
+    key = config.audit.key
+    if key is not None and not isinstance(config.services.get(key.rpartition(".")[0]), KmsConfig):
+        faults.append(f"audit.key: {key.rpartition('.')[0]} is not declared as a KMS.")
     for name, token in config.tokens.items():
         if fault := token.pin.fault():
             faults.append(f"tokens.{name}.pin: {fault}")

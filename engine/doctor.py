@@ -15,8 +15,9 @@ from cryptography.exceptions import InvalidSignature
 from engine.app import store_password, token_settings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, IssuanceDefect, RequestError
+from engine.pin import ask_pin
 from engine.store import KeyRow, read_keys
-from engine.token import TokenSettings, ask_pin
+from engine.token import TokenSettings
 from engine.token.diagnosis import (
     Begun,
     Canary,

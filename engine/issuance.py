@@ -12,8 +12,8 @@
 
 Creating a certification request is the same corridor: no issuer in 2, and of 5 only the fact that the key signs,
 since a request is not kept. A failure after 5 closes the intent as failed; its serial is never used again. If the
-process dies, or the ledger cannot be written, the intent stays open until the next start, or until another process
-finds that its writer is gone.
+process dies, the intent stays open until the next start, or until another process finds that its writer is gone; if
+the ledger cannot be written, until it can be. What 5 and 8 commit is told to the audit trail in the same transaction.
 
 An order that may be repeated brings a `Repeat`: 5 binds its key to the intent, so that of two orders with one key only
 one gets to 6, and 8 keeps the rendered answer beside the certificate, so that a repeat is answered from the ledger.
@@ -98,6 +98,16 @@ class Repeat:
     """The answer, as it is kept and given again."""
 
 
+class Guard(Protocol):
+    """What may not be signed, or not by this key, whatever the order."""
+
+    def check_open(self) -> None:
+        """Raises StoreUnavailable while nothing may be signed."""
+
+    def check_key(self, spki_sha256: str) -> None:
+        """Raises NotAuthorized for a key that may neither sign here nor have a certificate."""
+
+
 class Ledger(Protocol):
     """The durable record. Each method returns only when what it was told survives a crash; else StoreError."""
 
@@ -118,6 +128,7 @@ class Ledger(Protocol):
         request_digest: str,
         entries: Sequence[NewEntry],
         repeat: Repeat | None = None,
+        source: str = "",
     ) -> None:
         """Before the token is asked. Reserves serial and entries; AlreadyExists if an entry is taken, RequestUnderWay
         if the key of `repeat` is."""
@@ -161,6 +172,8 @@ class Caller:
     """SHA-256 of the request body, lower-case hex."""
     repeat: Repeat | None = None
     """For an order that may be repeated. Of what is not an order for a certificate, nothing is kept."""
+    source: str = ""
+    """The address that the request came from; empty if it came from nowhere."""
 
     @property
     def organization(self) -> str:
@@ -210,6 +223,7 @@ class Corridor:
     random_bytes: Callable[[int], bytes]
     blocked_keys: frozenset[str] = frozenset()
     iaca_requires_state: bool = False
+    guard: Guard | None = None
 
     def create_request(
         self, order: GenericRequestOrder | DocumentSignerRequestOrder, signer: Signer, caller: Caller
@@ -277,6 +291,8 @@ class Corridor:
 
     def _check_subject_key(self, public_key: PublicKey, caller: Caller, *, may_be_ca: bool) -> None:
         check_public_key(public_key)
+        if self.guard is not None:
+            self.guard.check_key(public_key.sha256)
         if public_key.sha256 in self.blocked_keys:
             raise PolicyRefusal(f"The public key with SPKI SHA-256 {public_key.sha256} is blocked by policy.")
         if not may_be_ca and self.ledger.is_ca_key(public_key.sha256, caller.organization):
@@ -361,6 +377,9 @@ class Corridor:
         entries: Sequence[NewEntry],
     ) -> str:
         """Step 5. A request's octets are not kept, only their digest. An absent token costs no intent and no serial."""
+        if self.guard is not None:
+            self.guard.check_key(signer.public_key.sha256)
+            self.guard.check_open()
         signer.check_present()
         intent_id = self.random_bytes(16).hex()
         self.ledger.record_intent(
@@ -378,6 +397,7 @@ class Corridor:
             request_digest=caller.request_digest,
             entries=entries,
             repeat=caller.repeat if kind == "certificate" else None,
+            source=caller.source,
         )
         return intent_id
 

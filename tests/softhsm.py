@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import pytest
 
-from engine.token import FilePin, TokenSettings
+from engine.pin import FilePin
+from engine.token import TokenSettings
 
 RECIPE = Path(__file__).resolve().parent.parent / "softhsm" / "create-token"
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.api.auth import source_of
 from engine.api.json_body import read_body
 from engine.api.operations import Call, JsonBody, Operation
 from engine.api.ports import Directory
@@ -53,7 +54,11 @@ def account_routes(directory: Directory) -> list[Route]:
         members = operation.body.load(request.headers.get("content-type"), octets)
         nobody = _Nobody()
         caller = Caller(
-            credential_id=nobody.id, target="", request_id=request.state.request_id, request_digest="", repeat=None
+            credential_id=nobody.id,
+            target="",
+            request_id=request.state.request_id,
+            request_digest="",
+            source=source_of(request),
         )
         call = Call(target="", credential=nobody, caller=caller, parameters={}, members=members)
         answer = await directory.accounts.run(lambda: operation.answer(call))
@@ -66,7 +71,8 @@ def account_routes(directory: Directory) -> list[Route]:
 
 def _log_in(directory: Directory) -> Operation[LogIn]:
     def answer(call: Call[LogIn]) -> object:
-        session = directory.accounts.log_in(call.members.email, call.members.password.get_secret_value())
+        password = call.members.password.get_secret_value()
+        session = directory.accounts.log_in(call.members.email, password, call.caller)
         return {"session_id": session.id, "status": "OK", "token": session.token}
 
     return Operation(

@@ -7,6 +7,7 @@ comparison depends on how much of a guess was right.
 import re
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from engine.api.paths import masked
 from engine.api.ports import Credential, Directory
@@ -25,6 +26,11 @@ def presented_secret(headers: Headers) -> str:
     if match is None:
         raise CredentialRequired("Expected an Authorization header of the form 'Bearer <API key or session token>'.")
     return match[1]
+
+
+def source_of(request: Request) -> str:
+    """The address that the request came from; empty if that is not known."""
+    return "" if request.client is None else request.client.host
 
 
 def authenticate(directory: Directory, secret: str) -> Credential:

@@ -23,7 +23,7 @@ def kms_operations(directory: Directory) -> list[Operation[Any]]:
         try:
             kms = directory.find_kms(call.target)
         except NotFound:
-            return render_key(find_kms_of_key(call.target)[0].check_custody(call.target))
+            return render_key(find_kms_of_key(call.target)[0].check_custody(call.target, call.caller))
         return [render_key(record) for record in kms.list_records(limit, offset)]
 
     def generate(call: Call[GenerateKey]) -> object:

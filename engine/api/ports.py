@@ -18,6 +18,7 @@ from engine.directory import (
     Resource,
     SubjectSource,
 )
+from engine.errors import EngineError
 from engine.issuance import Caller, IssuedCertificate, IssuedRequest
 from engine.profiles.orders import (
     DocumentSignerOrder,
@@ -138,14 +139,18 @@ class X509Store(Protocol):
     def list_entry_paths(self, limit: int, offset: int, after: str, /) -> Sequence[str]:
         """Full paths, in the order of `list_entries`."""
 
-    def add_entry(self, entry_id: str | None, order: EntryOrder, vouched_below: str | None, /) -> StoredCertificate:
+    def add_entry(
+        self, entry_id: str | None, order: EntryOrder, vouched_below: str | None, caller: Caller, /
+    ) -> StoredCertificate:
         """A new entry, under an id that is made if none is given. At `vouched_below` and below, a CA certificate is
         believed on the caller's word. Raises MalformedRequest, UnsupportedRequest, AlreadyExists."""
 
-    def replace_entry(self, entry_id: str, order: EntryOrder, vouched_below: str | None, /) -> StoredCertificate:
+    def replace_entry(
+        self, entry_id: str, order: EntryOrder, vouched_below: str | None, caller: Caller, /
+    ) -> StoredCertificate:
         """The entry with that child id, which now holds this. Raises MalformedRequest, UnsupportedRequest, NotFound."""
 
-    def delete_entry(self, entry_id: str, /) -> None:
+    def delete_entry(self, entry_id: str, caller: Caller, /) -> None:
         """Take the entry with that child id away. Raises NotFound."""
 
     def find_entry(self, entry_id: str, /) -> StoredCertificate:
@@ -158,7 +163,7 @@ class Kms(Protocol):
     def list_records(self, limit: int, offset: int, /) -> Sequence[KeyRecord]:
         """A page of the keys with the records that were kept last, in a stable order."""
 
-    def check_custody(self, path: str, /) -> KeyRecord:
+    def check_custody(self, path: str, caller: Caller, /) -> KeyRecord:
         """The key at that full path, examined on its token now. Raises NotFound."""
 
     def generate_key(self, key_id: str, key_type: str, caller: Caller, /) -> KeyRecord:
@@ -194,11 +199,21 @@ class Session(Protocol):
 class Accounts(Protocol):
     """Who logs in."""
 
-    def log_in(self, email: str, password: str, /) -> Session:
-        """Open a session. Raises CredentialRequired."""
+    def log_in(self, email: str, password: str, caller: Caller, /) -> Session:
+        """Open a session for who is nobody yet. Raises CredentialRequired."""
 
     def run(self, work: Callable[[], Answer], /) -> Awaitable[Answer]:
         """Do `work`, a log-in, in the thread that is there for it. Raises EngineBusy when too many wait already."""
+
+
+class Refusals(Protocol):
+    """What is told of refusals."""
+
+    def record(self, caller: Caller, target: str, error: EngineError, /, *, call: str, step: str) -> None:
+        """A request of a known credential was refused. Raises StoreError."""
+
+    def count(self, kind: str, caller: Caller, /) -> Callable[[], None] | None:
+        """Somebody unknown was refused. What is to be called because of it, inside `run`, or None."""
 
 
 class Directory(Protocol):
@@ -207,6 +222,10 @@ class Directory(Protocol):
     @property
     def accounts(self) -> Accounts:
         """Who logs in."""
+
+    @property
+    def refusals(self) -> Refusals:
+        """What is told of refusals."""
 
     def find_credential(self, secret: str, /) -> Credential | None:
         """The credential whose secret this is."""
@@ -226,7 +245,7 @@ class Directory(Protocol):
     def x509_store(self, path: str, /) -> X509Store:
         """The certificate store at `path`. Raises NotFound."""
 
-    def create_tenant(self, path: str, /, *, name: str | None, created_by: str) -> Resource:
+    def create_tenant(self, path: str, /, *, name: str | None, by: Caller) -> Resource:
         """Create a tenant. Raises MalformedRequest, NotFound, AlreadyExists."""
 
     def create_service(
@@ -238,7 +257,7 @@ class Directory(Protocol):
         name: str | None,
         token: str | None,
         dependencies: Sequence[str],
-        created_by: str,
+        by: Caller,
         may_see: Callable[[str], bool],
     ) -> Resource:
         """Create a service. Raises MalformedRequest, NotFound, AlreadyExists, NotAuthorized, PolicyRefusal.
@@ -251,13 +270,17 @@ class Directory(Protocol):
     ) -> Sequence[Resource]:
         """What is at and below a path, in a stable order. Raises NotFound."""
 
-    def delete_resource(self, path: str, may_see: Callable[[str], bool], /) -> None:
+    def delete_resource(self, path: str, may_see: Callable[[str], bool], caller: Caller, /) -> None:
         """Delete what was created. Raises NotFound, NotAuthorized, PolicyRefusal."""
 
-    def add_dependency(self, service_path: str, dependency: str, may_see: Callable[[str], bool], /) -> None:
+    def add_dependency(
+        self, service_path: str, dependency: str, may_see: Callable[[str], bool], caller: Caller, /
+    ) -> None:
         """Attach a KMS or store. Raises NotFound, AlreadyExists, NotAuthorized, PolicyRefusal."""
 
-    def remove_dependency(self, service_path: str, dependency: str, may_see: Callable[[str], bool], /) -> None:
+    def remove_dependency(
+        self, service_path: str, dependency: str, may_see: Callable[[str], bool], caller: Caller, /
+    ) -> None:
         """Detach a KMS or store. Raises NotFound, NotAuthorized."""
 
     def list_dependencies(self, service_path: str, may_see: Callable[[str], bool], /) -> Sequence[str]:

@@ -93,9 +93,7 @@ def resource_operations(directory: Directory) -> list[Operation[Any]]:
     """The calls that change and show the tree."""
 
     def create_tenant(call: Call[CreateTenant]) -> object:
-        return render_resource(
-            directory.create_tenant(call.target, name=call.members.name, created_by=call.credential.id)
-        )
+        return render_resource(directory.create_tenant(call.target, name=call.members.name, by=call.caller))
 
     def create_service(call: Call[CreateKms | CreateX509Service | CreateX509Store]) -> object:
         members = call.members
@@ -105,7 +103,7 @@ def resource_operations(directory: Directory) -> list[Operation[Any]]:
             name=members.name,
             token=members.token if isinstance(members, CreateKms) else None,
             dependencies=(members.dependencies or ()) if isinstance(members, CreateX509Service) else (),
-            created_by=call.credential.id,
+            by=call.caller,
             may_see=call.credential.may_use,
         )
         return render_resource(resource)
@@ -116,15 +114,15 @@ def resource_operations(directory: Directory) -> list[Operation[Any]]:
         return [render_resource(resource) for resource in found]
 
     def delete_resource(call: Call[None]) -> object:
-        directory.delete_resource(call.target, call.credential.may_use)
+        directory.delete_resource(call.target, call.credential.may_use, call.caller)
         return {"_id": call.target}
 
     def add_dependency(call: Call[str]) -> object:
-        directory.add_dependency(call.target, call.members, call.credential.may_use)
+        directory.add_dependency(call.target, call.members, call.credential.may_use, call.caller)
         return {"_id": call.target, "dependency": call.members}
 
     def remove_dependency(call: Call[str]) -> object:
-        directory.remove_dependency(call.target, call.members, call.credential.may_use)
+        directory.remove_dependency(call.target, call.members, call.credential.may_use, call.caller)
         return {"_id": call.target, "dependency": call.members}
 
     def list_dependencies(call: Call[None]) -> object:

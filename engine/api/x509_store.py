@@ -45,15 +45,17 @@ def x509_store_operations(directory: Directory) -> list[Operation[Any]]:
 
     def add(call: Call[_Keep]) -> object:
         store, entry_id = find_store(call.target)
-        return render_entry(store.add_entry(entry_id, call.members.value(), call.credential.issues_below))
+        return render_entry(store.add_entry(entry_id, call.members.value(), call.credential.issues_below, call.caller))
 
     def replace(call: Call[_Keep]) -> object:
         store, entry_id = find_store_of_entry(call.target)
-        return render_entry(store.replace_entry(entry_id, call.members.value(), call.credential.issues_below))
+        return render_entry(
+            store.replace_entry(entry_id, call.members.value(), call.credential.issues_below, call.caller)
+        )
 
     def delete(call: Call[None]) -> object:
         store, entry_id = find_store_of_entry(call.target)
-        store.delete_entry(entry_id)
+        store.delete_entry(entry_id, call.caller)
         return {"_id": call.target}
 
     def find_store(target: str) -> tuple[X509Store, str | None]:

@@ -20,7 +20,7 @@ from engine.directory import ROLES
 from engine.directory.accounts import LONGEST_PASSWORD, create_account, load_email, set_password
 from engine.directory.credentials import create_api_key
 from engine.errors import ConfigError
-from engine.store import Store
+from engine.store import COMMAND_LINE, Store
 
 _DEFAULT_ROLE = "issuer"
 _READ = 4 * LONGEST_PASSWORD + 3
@@ -82,7 +82,9 @@ def _create_credential(options: argparse.Namespace) -> int:
     check_id(options.id)
     _check_scope(options.scope, config)
     with _open_store(config) as store:
-        _say(create_api_key(store, credential_id=options.id, scope=options.scope, roles=_roles(options)))
+        _say(
+            create_api_key(store, credential_id=options.id, scope=options.scope, roles=_roles(options), by=COMMAND_LINE)
+        )
     return 0
 
 
@@ -97,7 +99,7 @@ def _list_credentials(options: argparse.Namespace) -> int:
 def _revoke_credential(options: argparse.Namespace) -> int:
     check_id(options.id)
     with _open_store(load_config(options.config)) as store:
-        store.revoke_credential(options.id)
+        store.revoke_credential(options.id, by=COMMAND_LINE)
         _say(f"{options.id}: revoked")
     return 0
 
@@ -108,7 +110,9 @@ def _create_account(options: argparse.Namespace) -> int:
     _check_scope(options.scope, config)
     password = _password(options, email)
     with _open_store(config) as store:
-        create_account(store, email=email, password=password, scope=options.scope, roles=_roles(options))
+        create_account(
+            store, email=email, password=password, scope=options.scope, roles=_roles(options), by=COMMAND_LINE
+        )
         _say(f"{email}: {_rights(options.scope, _roles(options))}")
     return 0
 
@@ -118,7 +122,7 @@ def _set_password(options: argparse.Namespace) -> int:
     email = load_email(options.email)
     password = _password(options, email)
     with _open_store(config) as store:
-        set_password(store, email=email, password=password)
+        set_password(store, email=email, password=password, by=COMMAND_LINE)
         _say(f"{email}: another password, no sessions")
     return 0
 
@@ -139,7 +143,7 @@ def _list_accounts(options: argparse.Namespace) -> int:
 def _disable_account(options: argparse.Namespace) -> int:
     email = load_email(options.email)
     with _open_store(load_config(options.config)) as store:
-        store.disable_account(email)
+        store.disable_account(email, by=COMMAND_LINE)
         _say(f"{email}: disabled, no sessions")
     return 0
 
@@ -147,7 +151,7 @@ def _disable_account(options: argparse.Namespace) -> int:
 def _enable_account(options: argparse.Namespace) -> int:
     email = load_email(options.email)
     with _open_store(load_config(options.config)) as store:
-        store.enable_account(email)
+        store.enable_account(email, by=COMMAND_LINE)
         _say(f"{email}: enabled")
     return 0
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from engine.config import load_config
 from engine.doctor import Doctor, Patient, find_patients
 from engine.errors import ConfigError
-from engine.token import EnvironmentPin, FilePin, PinSource, TokenSettings, load_uri
+from engine.pin import EnvironmentPin, FilePin, PinSource
+from engine.token import TokenSettings, load_uri
 from engine.token.diagnosis import KeyToTry, Names
 
 _NAMES = Names(module="--module", uri="--uri", pin="--pin-file", sessions="--sessions", environment="--environment")

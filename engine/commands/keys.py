@@ -92,7 +92,7 @@ def _show(options: argparse.Namespace) -> int:
     """Exit code 1 if the record falls short of what `require-custody` wants."""
     kms_path, _ = _split_key_path(options.path)
     with open_engine(options.config) as engine:
-        record = engine.directory.find_kms(kms_path).check_custody(options.path)
+        record = engine.directory.find_kms(kms_path).check_custody(options.path, _operator(options.path))
         _say(*custody_lines(record))
     return 1 if record.shortfalls else 0
 

@@ -26,8 +26,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
 
 from engine.directory.credentials import hash_secret
+from engine.directory.refusals import Refusals
 from engine.errors import CredentialRequired, EngineBusy, PolicyRefusal, StoreError
-from engine.store import Store
+from engine.store import ENGINE, Actor, AttemptRow, Operator, Store
+from engine.store.credentials import ACCOUNT_PREFIX
 
 T = TypeVar("T")
 
@@ -57,7 +59,14 @@ class Session:
 
 
 def create_account(
-    store: Store, *, email: str, password: str, scope: str, roles: Sequence[str], hasher: PasswordHasher | None = None
+    store: Store,
+    *,
+    email: str,
+    password: str,
+    scope: str,
+    roles: Sequence[str],
+    hasher: PasswordHasher | None = None,
+    by: Actor = ENGINE,
 ) -> None:
     """Make an account. Raises PolicyRefusal for an email or a password that will not do, AlreadyExists, StoreError."""
     address = load_email(email)
@@ -67,12 +76,13 @@ def create_account(
         password_hash=_new_hash(password, hasher or PasswordHasher()),
         scope=scope,
         roles=roles,
+        by=by,
     )
 
 
-def set_password(store: Store, *, email: str, password: str) -> None:
+def set_password(store: Store, *, email: str, password: str, by: Actor = ENGINE) -> None:
     """Give an account another password, which ends its sessions. Raises PolicyRefusal, NotFound, StoreError."""
-    store.set_password(load_email(email), _new_hash(password, PasswordHasher()))
+    store.set_password(load_email(email), _new_hash(password, PasswordHasher()), by=by)
 
 
 def load_email(text: str) -> str:
@@ -112,9 +122,14 @@ class Accounts:
         session_hours: float,
         hasher: PasswordHasher | None = None,
         waiting: int = WAITING,
+        refusals: Refusals | None = None,
     ) -> None:
-        """`waiting` log-ins wait while one is worked on. `hasher`: the defaults of argon2-cffi if there is none."""
+        """`waiting` log-ins wait while one is worked on. `hasher`: the defaults of argon2-cffi if there is none.
+
+        `refusals` counts what is refused here; by itself if there are none.
+        """
         self._store = store
+        self._refusals = refusals or Refusals(store)
         self._session = timedelta(hours=session_hours)
         self._hasher = hasher or PasswordHasher()
         self._no_password = _unmatchable(self._hasher)
@@ -137,11 +152,14 @@ class Accounts:
         if not future.cancelled():
             future.exception()
 
-    def log_in(self, email: str, password: str) -> Session:
-        """Open a session. Raises CredentialRequired, with one sentence whatever is wrong, EngineBusy or StoreError."""
+    def log_in(self, email: str, password: str, by: Actor = ENGINE) -> Session:
+        """Open a session; `by` says where the request came from.
+
+        Raises CredentialRequired, with one sentence whatever is wrong, EngineBusy or StoreError.
+        """
         # What cannot be an email is looked up all the same: no account has that one.
         address = email.lower() if _EMAIL.fullmatch(email) else ""
-        attempt = self._store.count_attempt(address, lock_after)
+        attempt = self._store.count_attempt(address, lock_after, by=by)
         password_hash = self._no_password if attempt is None else attempt.password_hash
         right = self._verify(password_hash, _octets(password))
         if attempt is None or not right:
@@ -152,7 +170,7 @@ class Accounts:
                     attempt.locked_until.isoformat(timespec="seconds"),
                     attempt.failures,
                 )
-            raise CredentialRequired(_REFUSED)
+            raise self._refuse(by, attempt)
         if self._hasher.check_needs_rehash(password_hash):
             password_hash = self._hash(_octets(password))
         session = Session(str(uuid.uuid4()), secrets.token_urlsafe(TOKEN_OCTETS))
@@ -162,11 +180,19 @@ class Accounts:
             session_id=session.id,
             token_sha256=hash_secret(session.token),
             duration=self._session,
+            by=Operator(f"{ACCOUNT_PREFIX}{address}", by.source, by.request_id),
         )
         if not opened:
-            raise CredentialRequired(_REFUSED)
+            raise self._refuse(by, attempt)
         _LOG.info("account %s opened session %s", address, session.id)
         return session
+
+    def _refuse(self, by: Actor, attempt: AttemptRow | None) -> CredentialRequired:
+        """What to raise. An email that no account has is not told of: people type passwords there."""
+        tell = self._refusals.count("log-in-refused", by, "" if attempt is None else attempt.email)
+        if tell is not None:
+            tell()
+        return CredentialRequired(_REFUSED)
 
     def _verify(self, password_hash: str, password: bytes) -> bool:
         try:

@@ -6,6 +6,7 @@ A service that was created has the rights that the configuration file gives to a
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from engine.directory.audit_guard import AuditGuard
 from engine.directory.custody import CustodyWatch
 from engine.directory.kms import Kms
 from engine.directory.organizations import CreatedServicePolicy, Organization
@@ -32,6 +33,7 @@ class CreatedServices:
     """By token: what a request has examined counts for the next."""
     store: Store = field(repr=False)
     corridor: Corridor = field(repr=False)
+    guard: AuditGuard = field(default_factory=AuditGuard, repr=False)
 
     def find_kms(self, path: str) -> Kms | None:
         """The KMS that was created at `path`. Raises NotAuthorized if it may not be on its token any more."""
@@ -98,6 +100,7 @@ class CreatedServices:
             allow_import=policy.allow_import,
             allow_delete_in_use=policy.allow_delete_in_use,
             watch=self.watches[token_name],
+            guard=self.guard,
         )
 
 

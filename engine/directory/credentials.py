@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.directory.roles import Permission, permissions_of
-from engine.store import Store
+from engine.store import ENGINE, Actor, Store
 
 API_KEY_OCTETS = 32
 """256 random bits, so that a plain SHA-256 of the secret is enough to store it safely."""
@@ -42,10 +42,12 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def create_api_key(store: Store, *, credential_id: str, scope: str, roles: Sequence[str]) -> str:
+def create_api_key(store: Store, *, credential_id: str, scope: str, roles: Sequence[str], by: Actor = ENGINE) -> str:
     """Make and store a new API key; its secret is returned once and kept nowhere."""
     secret = secrets.token_urlsafe(API_KEY_OCTETS)
-    store.add_credential(credential_id=credential_id, secret_sha256=hash_secret(secret), scope=scope, roles=roles)
+    store.add_credential(
+        credential_id=credential_id, secret_sha256=hash_secret(secret), scope=scope, roles=roles, by=by
+    )
     return secret
 
 

@@ -11,6 +11,7 @@ from engine.directory.created import CreatedServices
 from engine.directory.credentials import Credential, find_credential
 from engine.directory.kms import Kms
 from engine.directory.organizations import Organization
+from engine.directory.refusals import Refusals
 from engine.directory.resources import ResourceTree
 from engine.directory.x509_service import X509Service
 from engine.directory.x509_store import X509Store
@@ -68,6 +69,7 @@ class Directory(ResourceTree):
     tokens: Mapping[str, Token]
     store: Store = field(repr=False)
     accounts: Accounts = field(repr=False)
+    refusals: Refusals = field(repr=False)
     threads: Threads = field(repr=False)
 
     def find_credential(self, secret: str) -> Credential | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from engine.directory.audit_guard import AuditGuard
 from engine.directory.custody import ADOPTED, GENERATED, IMPORTED, CustodyWatch, KeyRecord, build_record
 from engine.directory.making import KeyMaker
 from engine.directory.proof import check_proof, proving
@@ -22,7 +23,7 @@ from engine.errors import (
 )
 from engine.issuance import Caller
 from engine.profiles.keys import check_public_key
-from engine.store import KeyInUse, KeyRow, Store
+from engine.store import ENGINE, Actor, KeyInUse, KeyRow, Store
 from engine.token import KEY_TYPES, PROOF, FoundKey, KeyReference, Token, key_not_found, load_private_jwk
 from engine.x509.algorithms import signature_algorithm_for
 from engine.x509.spki import PublicKey, load_spki
@@ -60,6 +61,8 @@ class Kms:
     """Whether they may destroy a key that a certificate authority uses."""
     watch: CustodyWatch = field(default_factory=CustodyWatch, repr=False)
     """Shared by every KMS on the token."""
+    guard: AuditGuard = field(default_factory=AuditGuard, repr=False)
+    """Shared by every KMS."""
 
     def key_path(self, key_id: str) -> str:
         """The full path of a key id."""
@@ -97,6 +100,7 @@ class Kms:
             raise NotAuthorized(
                 f"Private keys may not be imported over the API: the setting allow-import of {self.path} is off."
             )
+        self.guard.check_path(path)  # who has brought the audit key could sign checkpoints elsewhere
         private_jwk = load_private_jwk(jwk)
         public_key = load_spki(private_jwk.public_half.spki)
         check_public_key(public_key)
@@ -118,6 +122,7 @@ class Kms:
                 if known is None:
                     raise
         self.token.connected()
+        self.guard.check_open()
         with proving(self.store, path, caller) as intent_id:
             check_proof(public_key, self.token.sign_with_jwk(jwk, algorithm, PROOF), mismatch)
             self.store.record_signed(intent_id=intent_id)
@@ -141,6 +146,8 @@ class Kms:
         public_key = load_spki(found.spki)
         if by_caller and self._is_elsewhere(self.store.list_keys_by_spki(public_key.sha256)):
             raise NotFound(key_not_found(label, token_id).message)
+        if path != self.guard.key_path:
+            self.guard.check_key(public_key.sha256)
         reference = KeyReference(found.label, found.id, public_key.sha256)
         refusal = PolicyRefusal(
             f"The private key with label {found.label!r} and id {found.id.hex()} makes no signature that verifies "
@@ -148,6 +155,7 @@ class Kms:
             "from the other."
         )
         algorithm = signature_algorithm_for(public_key).name
+        self.guard.check_open()
         with proving(self.store, path, caller) as intent_id:
             check_proof(public_key, self.token.prove(reference, algorithm, PROOF), refusal)
             return self._register(path, reference, public_key, ADOPTED, intent_id)
@@ -160,15 +168,18 @@ class Kms:
         unless that is allowed; NotFound.
         """
         path = self.key_path(key_id)
+        self.guard.check_path(path)
         try:
             self.store.find_key(path)
         except NotFound:
-            if not self._maker.clear_leftovers(path):
+            if not self._maker.clear_leftovers(path, caller):
                 raise
             return DeletedKey(path, destroyed=True)
         self.token.connected()
         organization = path.partition(".")[0]
-        removed = self.store.remove_key(path, organization=organization, even_in_use=self.allow_delete_in_use)
+        removed = self.store.remove_key(
+            path, organization=organization, even_in_use=self.allow_delete_in_use, by=caller
+        )
         if isinstance(removed, KeyInUse):
             raise PolicyRefusal(
                 f"The key {path} may not be deleted: a CA certificate for it, of SHA-256 {removed.certificate_sha256}, "
@@ -181,7 +192,7 @@ class Kms:
         was_made_here = row.origin in (GENERATED, IMPORTED) or self.store.find_making(row.key_id) is not None
         destroyed = removed.is_last and was_made_here
         if destroyed:
-            self._maker.destroy(_reference(row))
+            self._maker.destroy(row, caller)
         return DeletedKey(path, destroyed)
 
     def find_key(self, path: str) -> KeyRow:
@@ -197,14 +208,14 @@ class Kms:
         rows = self.store.list_keys_page(self.path, limit, offset)
         return tuple(build_record(row, cached_spki(row.spki)) for row in rows)
 
-    def check_custody(self, path: str) -> KeyRecord:
+    def check_custody(self, path: str, by: Actor = ENGINE) -> KeyRecord:
         """Have the key at a full path examined on the token now, keep the record and return it."""
-        return self._examine(self.find_key(path))
+        return self._examine(self.find_key(path), by)
 
-    def _examine(self, row: KeyRow) -> KeyRecord:
+    def _examine(self, row: KeyRow, by: Actor = ENGINE) -> KeyRecord:
         began, connection = self.watch.clock(), self.token.connected()
         custody, checked_at = _dated(self.token.custody(_reference(row)), row.origin)
-        self.store.record_custody(row.path, row.key_id, custody, checked_at)
+        self.store.record_custody(row.path, row.key_id, custody, checked_at, by=by)
         record = build_record(replace(row, custody=custody, checked_at=checked_at), cached_spki(row.spki))
         self.watch.record(row.path, row.spki_sha256, began, connection, is_sufficient=not record.shortfalls)
         return record
@@ -230,19 +241,31 @@ class Kms:
             )
 
     def public_key(self, path: str) -> PublicKey:
-        """The public half of the key at a full path, as it was pinned."""
+        """The public half of the key at a full path, as it was pinned, for a certificate. Raises NotAuthorized for the
+        audit key."""
+        self.guard.check_path(path)
         return cached_spki(self.find_key(path).spki)
 
     def signer(self, path: str, custody_minutes: float | None = None) -> HostedSigner:
         """The key at a full path, ready to sign; the very key whose custody was found sufficient, if that is required.
 
-        `custody_minutes` is how old its examination may be; None: custody is not required. Raises as `require_custody`.
+        `custody_minutes` is how old its examination may be; None: custody is not required. Raises as `require_custody`,
+        and NotAuthorized for the audit key.
         """
+        self.guard.check_path(path)
         row = self.find_key(path)
+        self.guard.check_key(row.spki_sha256)
         if custody_minutes is not None:
             self._require_custody(row, custody_minutes)
+        return self._hosted(row)
+
+    def checkpoint_signer(self) -> HostedSigner:
+        """The audit key, for checkpoints. Raises NotFound unless it is a key of this KMS."""
+        return self._hosted(self.find_key(self.guard.key_path or ""))
+
+    def _hosted(self, row: KeyRow) -> HostedSigner:
         return HostedSigner(
-            name=path,
+            name=row.path,
             public_key=cached_spki(row.spki),
             token=self.token,
             reference=_reference(row),
@@ -261,6 +284,7 @@ class Kms:
     def _make(self, path: str, origin: str, make: Callable[[bytes], PublicKey], caller: Caller) -> KeyRecord:
         """Register the key that `make` makes and proves, whose CKA_LABEL is `path` and whose CKA_ID it is given."""
         self._check_free(path)
+        self.guard.check_open()
 
         def make_and_register(intent_id: str) -> KeyRecord:
             token_id = bytes.fromhex(intent_id)

@@ -15,7 +15,9 @@ from typing import TypeVar
 from engine.directory.proof import proving
 from engine.errors import EngineError, TokenKeyNotFound
 from engine.issuance import Caller
-from engine.store import Store
+from engine.store import KeyRow, Store
+from engine.store.chain import FAILURE, Detail
+from engine.store.keys import describe_key
 from engine.token import KeyReference, Token
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class KeyMaker:
 
         If it raises, nothing of the key is left, or the next call clears it away.
         """
-        self.clear_leftovers(path)
+        self.clear_leftovers(path, caller)
         token_id = b""
         try:
             with proving(self.store, path, caller) as intent_id:
@@ -44,29 +46,47 @@ class KeyMaker:
                 return make(intent_id)
         except BaseException:
             if token_id:
-                self._clear_up(path, token_id)
+                self._clear_up(path, token_id, caller)
             raise
 
-    def clear_leftovers(self, path: str) -> int:
+    def clear_leftovers(self, path: str, caller: Caller) -> int:
         """Destroy what earlier calls for this path have left on the token; how many objects."""
         leftovers = [token_id for token_id in self.token.find_ids(path) if self._is_leftover(path, token_id)]
-        destroyed = sum(self.token.destroy_leftovers(path, token_id) for token_id in leftovers)
+        destroyed = sum(self._destroy_leftovers(path, token_id, caller) for token_id in leftovers)
         if destroyed:
             _log.info("%d objects were destroyed that an earlier call for the key %s had left.", destroyed, path)
         return destroyed
 
-    def destroy(self, key: KeyReference) -> None:
+    def destroy(self, row: KeyRow, caller: Caller) -> None:
         """Destroy a key that no path stands for any more. One that is gone already is as well."""
+        told = describe_key(row)
+        try:
+            self._destroy(KeyReference(label=row.label, id=row.key_id, spki_sha256=row.spki_sha256))
+        except BaseException as error:
+            told |= {"reason": type(error).__name__}
+            self.store.record_event("key-destroyed", caller, row.path, told, outcome=FAILURE)
+            raise
+        self.store.record_event("key-destroyed", caller, row.path, told)
+
+    def _destroy(self, key: KeyReference) -> None:
         try:
             self.token.destroy_key(key)
         except TokenKeyNotFound:
             self.token.destroy_leftovers(key.label, key.id)  # a half that is alone, or nothing
 
-    def _clear_up(self, path: str, token_id: bytes) -> None:
+    def _destroy_leftovers(self, path: str, token_id: bytes, caller: Caller) -> int:
+        destroyed = self.token.destroy_leftovers(path, token_id)
+        if destroyed:
+            told: dict[str, Detail | None] = {"signingKey": path, "token": self.token_name, "keyId": token_id.hex()}
+            told["objects"] = destroyed
+            self.store.record_event("key-leftovers-destroyed", caller, path, told)
+        return destroyed
+
+    def _clear_up(self, path: str, token_id: bytes, caller: Caller) -> None:
         try:
             # Not so if the store has registered the key and could not say so, or could not close the intent.
             if self._is_leftover(path, token_id):
-                self.token.destroy_leftovers(path, token_id)
+                self._destroy_leftovers(path, token_id, caller)
         except EngineError as error:
             _log.error("A key with label %r and id %s may be left on its token: %s", path, token_id.hex(), error)
 

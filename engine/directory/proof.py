@@ -39,6 +39,7 @@ def proving(store: Store, path: str, caller: Caller) -> Iterator[str]:
         request_id=caller.request_id,
         request_digest=caller.request_digest,
         entries=(),
+        source=caller.source,
     )
     try:
         yield intent_id

@@ -12,7 +12,7 @@ from engine.directory.organizations import Organization
 from engine.directory.x509_service import X509Service
 from engine.directory.x509_store import X509Store
 from engine.errors import AlreadyExists, MalformedRequest, NotAuthorized, NotFound, PolicyRefusal
-from engine.store import ResourceRow, Store
+from engine.store import Actor, ResourceRow, Store
 
 MaySee = Callable[[str], bool]
 
@@ -42,11 +42,11 @@ class ResourceTree:
     x509_stores: Mapping[str, X509Store]
     store: Store
 
-    def create_tenant(self, path: str, *, name: str | None, created_by: str) -> Resource:
+    def create_tenant(self, path: str, *, name: str | None, by: Actor) -> Resource:
         """Create a tenant. Raises MalformedRequest, NotFound, AlreadyExists."""
         self._find_organization(path, "{organization}.{tenant}")
         self._check_undeclared(path)
-        self.store.add_resource(path=path, type="tenant", name=name, settings={}, attached=(), created_by=created_by)
+        self.store.add_resource(path=path, type="tenant", name=name, settings={}, attached=(), by=by)
         return Resource(path, "tenant", is_declared=False, name=name)
 
     def create_service(
@@ -57,7 +57,7 @@ class ResourceTree:
         name: str | None,
         token: str | None = None,
         dependencies: Sequence[str] = (),
-        created_by: str,
+        by: Actor,
         may_see: MaySee,
     ) -> Resource:
         """Create a service in a tenant: of a KMS, `token` names its token; of an X.509 service, `dependencies` are
@@ -78,7 +78,7 @@ class ResourceTree:
             name=name,
             settings={} if resource.token is None else {"token": resource.token},
             attached=resource.dependencies or (),
-            created_by=created_by,
+            by=by,
         )
         return resource
 
@@ -97,11 +97,11 @@ class ResourceTree:
         found = {row.path: _created(row) for row in created} | {one.path: one for one in self._declared()}
         return tuple(sorted(found.values(), key=lambda one: (one.type, one.path)))
 
-    def delete_resource(self, path: str, may_see: MaySee) -> None:
+    def delete_resource(self, path: str, may_see: MaySee, by: Actor) -> None:
         """Delete what was created at `path` and has nothing below it. Raises NotFound, NotAuthorized, PolicyRefusal."""
         if path in self.declared_types() or path in self.organizations:
             raise NotAuthorized(f"{path} is declared in the configuration file and can be deleted only there.")
-        obstacles = self.store.delete_resource(path)
+        obstacles = self.store.delete_resource(path, by=by)
         if obstacles.below:
             raise PolicyRefusal(
                 f"There is still something below {path}, such as {obstacles.below[0]}; delete that first.",
@@ -113,7 +113,7 @@ class ResourceTree:
                 details=sorted(service for service in obstacles.services if may_see(service)),
             )
 
-    def add_dependency(self, service_path: str, dependency: str, may_see: MaySee) -> None:
+    def add_dependency(self, service_path: str, dependency: str, may_see: MaySee, by: Actor) -> None:
         """Attach a KMS or store to an X.509 service.
 
         Raises NotFound, AlreadyExists, NotAuthorized for a declared service, PolicyRefusal for what cannot be attached.
@@ -121,20 +121,20 @@ class ResourceTree:
         _check_dependency(service_path, dependency, may_see)
         declared = self.x509_services.get(service_path)
         if declared is None:
-            self.store.add_dependency(service_path, dependency)
+            self.store.add_dependency(service_path, dependency, by=by)
         elif dependency in _attached(declared):
             raise AlreadyExists(f"The dependency {dependency} of {service_path} already exists.", target=dependency)
         else:
             raise _declared_service(service_path)
 
-    def remove_dependency(self, service_path: str, dependency: str, may_see: MaySee) -> None:
+    def remove_dependency(self, service_path: str, dependency: str, may_see: MaySee, by: Actor) -> None:
         """Detach a KMS or store from an X.509 service. Raises NotFound, NotAuthorized for a declared service."""
         missing = NotFound(f"The service {service_path} has no dependency {dependency}.")
         if not may_see(dependency):
             raise missing
         declared = self.x509_services.get(service_path)
         if declared is None:
-            self.store.remove_dependency(service_path, dependency)
+            self.store.remove_dependency(service_path, dependency, by=by)
         else:
             raise _declared_service(service_path) if dependency in _attached(declared) else missing
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.directory.descriptors import EntryOrder
 from engine.profiles.issuer import is_self_signed
-from engine.store import CertificateFacts, Store, StoredCertificate
+from engine.store import Actor, CertificateFacts, Store, StoredCertificate
 from engine.x509.certificate import Certificate, load_certificate
 from engine.x509.pem import load_pem
 
@@ -33,7 +33,9 @@ class X509Store:
         """Full paths, in the same order."""
         return self.store.list_entry_paths(self.path, limit, offset, after)
 
-    def add_entry(self, entry_id: str | None, order: EntryOrder, vouched_below: str | None) -> StoredCertificate:
+    def add_entry(
+        self, entry_id: str | None, order: EntryOrder, vouched_below: str | None, by: Actor
+    ) -> StoredCertificate:
         """Keep a certificate under this id, or under a new one.
 
         At `vouched_below` and below, a CA certificate is believed on the caller's word. Raises MalformedRequest or
@@ -47,11 +49,14 @@ class X509Store:
             metadata=order.metadata,
             vouched_below=vouched_below,
             self_signed=is_self_signed(certificate),
+            by=by,
             **_facts(certificate),
         )
         return StoredCertificate(path, order.type, certificate.der, order.metadata)
 
-    def replace_entry(self, entry_id: str, order: EntryOrder, vouched_below: str | None) -> StoredCertificate:
+    def replace_entry(
+        self, entry_id: str, order: EntryOrder, vouched_below: str | None, by: Actor
+    ) -> StoredCertificate:
         """Keep this certificate under an id that has one. As `add_entry`, but NotFound where AlreadyExists."""
         path = f"{self.path}.{entry_id}"
         certificate = _load(order)
@@ -61,13 +66,14 @@ class X509Store:
             metadata=order.metadata,
             vouched_below=vouched_below,
             self_signed=is_self_signed(certificate),
+            by=by,
             **_facts(certificate),
         )
         return StoredCertificate(path, order.type, certificate.der, order.metadata)
 
-    def delete_entry(self, entry_id: str) -> None:
+    def delete_entry(self, entry_id: str, by: Actor) -> None:
         """Keep the certificate here no longer; what was issued stays recorded. Raises NotFound."""
-        self.store.delete_entry(f"{self.path}.{entry_id}")
+        self.store.delete_entry(f"{self.path}.{entry_id}", by=by)
 
 
 def _load(order: EntryOrder) -> Certificate:

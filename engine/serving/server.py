@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import errno
 import os
 import signal
 import socket
@@ -11,36 +10,16 @@ import threading
 import uvicorn
 
 from engine.app import Engine
-from engine.errors import ConfigError
-from engine.serving.supervisor import REPLACE_ME, say_ready
+from engine.audit.keeper import making_checkpoints
+from engine.serving import REPLACE_ME
+from engine.serving.supervisor import say_ready
 from engine.store.sweeping import closing_dangling_intents
 
-BACKLOG = 1024
 GRACE_SECONDS = 15
 """How long a stopping worker waits for requests under way."""
 _WATCH_SECONDS = 0.25
 _DRAIN_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises ConfigError that says what to do."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"Port {port} on {host} is in use; stop the other server or choose a port with --port."
-            ) from error
-        raise ConfigError(f"Cannot listen on {host} port {port}: {error.strerror}.") from error
-
-
-def base_url(listener: socket.socket) -> str:
-    """Where the socket is reached from this machine."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (read, not bound)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def end_with_supervisor(supervisor: int) -> None:
@@ -80,6 +59,9 @@ def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            # Whoever is believed can say which address a request came from, so nobody is who is not named.
+            proxy_headers=bool(engine.config.server.trusted_proxies),
+            forwarded_allow_ips=list(engine.config.server.trusted_proxies),
         )
     )
     # uvicorn stops at either signal, restores these and raises the signal again; closing still lies ahead then.
@@ -98,7 +80,10 @@ def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int
     watcher = threading.Thread(target=watch, name="watch", daemon=True)
     watcher.start()
     say_ready(ready_descriptor)
-    with closing_dangling_intents(engine.store):
+    with (
+        making_checkpoints(engine.checkpoints, hung.is_set),
+        closing_dangling_intents(engine.store, also=engine.directory.refusals.tell_counted),
+    ):
         server.run(sockets=[listener])
     over.set()
     watcher.join()

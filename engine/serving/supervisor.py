@@ -24,12 +24,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from engine.token import Pin
+from engine.pin import Pin
+from engine.serving import LOGIN_REFUSED, REPLACE_ME
 
-REPLACE_ME = 75
-"""Exit code of a worker that has a call which never came back (EX_TEMPFAIL of sysexits.h)."""
-LOGIN_REFUSED = 77
-"""Exit code of a command that a token refused to log in (EX_NOPERM). Another worker would be another wrong PIN."""
 _READY = b"ready\n"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 """Seconds before a worker that died is replaced; doubled while workers keep dying young."""

@@ -4,9 +4,13 @@
 what it wrote survives a crash, and not before. Nothing but the classes of `engine.errors` comes out of this room.
 """
 
+from engine.store.chain import KINDS
 from engine.store.keys import read_keys
 from engine.store.rows import (
+    COMMAND_LINE,
+    ENGINE,
     AccountRow,
+    Actor,
     AttemptRow,
     CaCertificate,
     CertificateFacts,
@@ -18,14 +22,21 @@ from engine.store.rows import (
     KeyRow,
     NewEntry,
     Obstacles,
+    Operator,
     RemovedKey,
     ResourceRow,
     StoredCertificate,
 )
 from engine.store.store import Store
+from engine.store.stored_trail import StoredTrail, reading_trail
+from engine.store.wanted_events import WantedEvents
 
 __all__ = [
+    "COMMAND_LINE",
+    "ENGINE",
+    "KINDS",
     "AccountRow",
+    "Actor",
     "AttemptRow",
     "CaCertificate",
     "CertificateFacts",
@@ -37,9 +48,13 @@ __all__ = [
     "KeyRow",
     "NewEntry",
     "Obstacles",
+    "Operator",
     "RemovedKey",
     "ResourceRow",
     "Store",
     "StoredCertificate",
+    "StoredTrail",
+    "WantedEvents",
     "read_keys",
+    "reading_trail",
 ]

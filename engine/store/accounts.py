@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from engine.errors import AlreadyExists, NotFound
+from engine.store.chain import REFUSED
 from engine.store.database import Database
-from engine.store.rows import AccountRow, AttemptRow
+from engine.store.events import Trail
+from engine.store.rows import ENGINE, AccountRow, Actor, AttemptRow
 from engine.store.schema import accounts, sessions
 
 _ADD = insert(accounts)
@@ -60,13 +62,22 @@ _REMOVE_SESSIONS = delete(sessions).where(
 )
 
 
-class Accounts:
+class Accounts(Trail):
     """The part of the store that knows accounts and sessions."""
 
     _database: Database
     _now: Callable[[], datetime]
 
-    def add_account(self, *, account_id: str, email: str, password_hash: str, scope: str, roles: Sequence[str]) -> None:
+    def add_account(
+        self,
+        *,
+        account_id: str,
+        email: str,
+        password_hash: str,
+        scope: str,
+        roles: Sequence[str],
+        by: Actor = ENGINE,
+    ) -> None:
         """Make an account known. `email` is in lower case. Raises AlreadyExists, StoreError."""
         row = {
             "account_id": account_id,
@@ -80,6 +91,7 @@ class Accounts:
 
         def work(connection: Connection) -> None:
             connection.execute(_ADD, row)
+            self._tell_of(connection, "account-created", by, email, {"scope": scope, "roles": list(roles)})
 
         def explain(connection: Connection) -> AlreadyExists | None:
             if connection.execute(_TAKEN, {"email": email}).first() is None:
@@ -103,7 +115,9 @@ class Accounts:
             for row in self._database.read(_LIST)
         ]
 
-    def count_attempt(self, email: str, lock_after: Callable[[int], timedelta | None]) -> AttemptRow | None:
+    def count_attempt(
+        self, email: str, lock_after: Callable[[int], timedelta | None], *, by: Actor = ENGINE
+    ) -> AttemptRow | None:
         """Count a log-in as failed until `open_session` says otherwise; None if no password may be tried now.
 
         `lock_after` says for how long so many failures in a row lock the account, this one included; None: not yet. An
@@ -123,8 +137,12 @@ class Accounts:
             connection.execute(
                 _CHANGE, {"of_account": row.account_id, "failures": failures, "locked_until": locked_until}
             )
+            if locked_until is not None:
+                told = {"failures": failures, "lockedUntil": f"{locked_until:%Y-%m-%dT%H:%M:%SZ}"}
+                self._tell_of(connection, "account-locked", by, email, told, outcome=REFUSED)
             return AttemptRow(
                 account_id=row.account_id,
+                email=email,
                 password_hash=row.password_hash,
                 failures=failures,
                 locked_until=locked_until,
@@ -140,6 +158,7 @@ class Accounts:
         session_id: str,
         token_sha256: str,
         duration: timedelta,
+        by: Actor = ENGINE,
     ) -> bool:
         """Open a session for an attempt whose password was right, and forget the failures before it.
 
@@ -172,26 +191,29 @@ class Accounts:
                     "expires_at": now + duration,
                 },
             )
+            self._tell_of(connection, "log-in", by, attempt.email, {"sessionId": session_id})
             return True
 
         return self._database.write(work)
 
-    def disable_account(self, email: str) -> None:
+    def disable_account(self, email: str, *, by: Actor = ENGINE) -> None:
         """End its sessions and open no more. Raises NotFound, StoreError."""
-        self._change(email, {"disabled_at": self._now()})
+        self._change(email, "account-disabled", {"disabled_at": self._now()}, by)
 
-    def enable_account(self, email: str) -> None:
+    def enable_account(self, email: str, *, by: Actor = ENGINE) -> None:
         """Let it log in again, also if it is locked. Raises NotFound, StoreError."""
-        self._change(email, {"disabled_at": None, "failures": 0, "locked_until": None})
+        self._change(email, "account-enabled", {"disabled_at": None, "failures": 0, "locked_until": None}, by)
 
-    def set_password(self, email: str, password_hash: str) -> None:
+    def set_password(self, email: str, password_hash: str, *, by: Actor = ENGINE) -> None:
         """Another password: ends its sessions and its lock, but does not enable it. Raises NotFound, StoreError."""
-        self._change(email, {"password_hash": password_hash, "failures": 0, "locked_until": None})
+        change = {"password_hash": password_hash, "failures": 0, "locked_until": None}
+        self._change(email, "account-password-set", change, by)
 
-    def _change(self, email: str, values: Mapping[str, object]) -> None:
+    def _change(self, email: str, kind: str, values: Mapping[str, object], by: Actor) -> None:
         def work(connection: Connection) -> None:
             if connection.execute(_CHANGE_BY_EMAIL, {"of_email": email, **values}).rowcount == 0:
                 raise NotFound(f"There is no account {email}.")
             connection.execute(_REMOVE_SESSIONS, {"email": email})
+            self._tell_of(connection, kind, by, email)
 
         self._database.write(work)

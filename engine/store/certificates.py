@@ -23,9 +23,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from engine.errors import AlreadyExists, MalformedRequest, NotFound
+from engine.store.chain import Detail, canonical, sha256_hex
 from engine.store.database import Database
+from engine.store.events import Trail
 from engine.store.resources import check_places
-from engine.store.rows import CaCertificate, CertificateFacts, StoredCertificate
+from engine.store.rows import ENGINE, Actor, CaCertificate, CertificateFacts, StoredCertificate
 from engine.store.schema import certificates, encode_serial_number, entries, intents, keys, parent_path
 
 ADD_CERTIFICATE = insert(certificates)
@@ -74,10 +76,21 @@ _REPLACE = (
         certificate_sha256=bindparam("new_sha256", type_=String),
     )
 )
-_DELETE = delete(entries).where(*_FILLED)
+_DELETE = (
+    delete(entries)
+    .where(*_FILLED)
+    .returning(
+        entries.c.certificate_sha256,
+        select(certificates.c.serial_number)
+        .where(certificates.c.sha256 == entries.c.certificate_sha256)
+        .scalar_subquery()
+        .label("serial_number"),
+    )
+)
 _SPKI = certificates.c.spki_sha256 == bindparam("spki_sha256")
 # Entries are looked up for the few certificates with a key or a name. With the column itself SQLite would rather look
 # through all that is in the stores.
+_ISSUED = select(certificates.c.sha256).where(_SPKI, certificates.c.intent_id.is_not(None)).limit(1)
 _STORES = (entries.c.store_path + "").in_(bindparam("store_paths", expanding=True))
 _VOUCHED_BELOW = entries.c.vouched_below + "."
 _TRUSTED = or_(
@@ -143,7 +156,7 @@ _IS_CA_KEY = (
 )
 
 
-class Certificates:
+class Certificates(Trail):
     """The part of the store that knows certificates and entries."""
 
     _database: Database
@@ -158,6 +171,7 @@ class Certificates:
         metadata: Mapping[str, object] | None = None,
         vouched_below: str | None = None,
         self_signed: bool = False,
+        by: Actor = ENGINE,
         **certificate: Unpack[CertificateFacts],
     ) -> None:
         """Put a certificate that was not issued here, or issued earlier, at `path`.
@@ -184,6 +198,7 @@ class Certificates:
             check_places(connection, [parent_path(path)], self._declared)
             connection.execute(_ADD_UNLESS_KNOWN[connection.dialect.name], certificate_row)
             connection.execute(ADD_ENTRIES, entry_row)
+            self._tell_of(connection, "entry-added", by, path, _told(type, vouched_below, metadata, certificate))
 
         self._database.write(work, lambda connection: explain_taken(connection, [path]))
 
@@ -195,6 +210,7 @@ class Certificates:
         metadata: Mapping[str, object] | None = None,
         vouched_below: str | None = None,
         self_signed: bool = False,
+        by: Actor = ENGINE,
         **certificate: Unpack[CertificateFacts],
     ) -> None:
         """Put another certificate, or the same one with other metadata, at `path`, where one is.
@@ -217,18 +233,22 @@ class Certificates:
             connection.execute(_ADD_UNLESS_KNOWN[connection.dialect.name], certificate_row)
             if connection.execute(_REPLACE, replacement).rowcount != 1:
                 raise _nothing_at(path)
+            self._tell_of(connection, "entry-replaced", by, path, _told(type, vouched_below, metadata, certificate))
 
         self._database.write(work)
 
-    def delete_entry(self, path: str) -> None:
+    def delete_entry(self, path: str, *, by: Actor = ENGINE) -> None:
         """Take the certificate at `path` out of its store; it stays recorded.
 
         Raises NotFound, also for a place that is only reserved; StoreError.
         """
 
         def work(connection: Connection) -> None:
-            if connection.execute(_DELETE, {"of_path": path}).rowcount != 1:
+            deleted = connection.execute(_DELETE, {"of_path": path}).first()
+            if deleted is None:
                 raise _nothing_at(path)
+            told = {"certificateSha256": deleted.certificate_sha256, "serialNumber": deleted.serial_number}
+            self._tell_of(connection, "entry-deleted", by, path, told)
 
         self._database.write(work)
 
@@ -271,6 +291,10 @@ class Certificates:
         wanted = {"store_paths": list(store_paths), "subject": subject, "service_path": service_path}
         return tuple(row.der for row in self._database.read(_FIND_TRUSTED_CA_BY_SUBJECT, wanted))
 
+    def has_issued(self, spki_sha256: str) -> bool:
+        """Whether a certificate for a key (SHA-256 of its SubjectPublicKeyInfo, hex) was issued here. StoreError."""
+        return bool(self._database.read(_ISSUED, {"spki_sha256": spki_sha256}))
+
     def is_ca_key(self, spki_sha256: str, organization: str) -> bool:
         """Whether a certificate authority of the organization uses the key. Raises StoreError.
 
@@ -295,6 +319,22 @@ def _load_entry(row: Row[Any]) -> StoredCertificate:
 
 def _nothing_at(path: str) -> NotFound:
     return NotFound(f"No certificate is at {path}.")
+
+
+def _told(
+    type: str, vouched_below: str | None, metadata: Mapping[str, object] | None, certificate: CertificateFacts
+) -> Mapping[str, Detail | None]:
+    """What events say of a certificate that was put into a store."""
+    return {
+        "type": type,
+        "vouchedBelow": vouched_below,
+        "metadataSha256": None if metadata is None else sha256_hex(canonical(metadata).encode()),
+        "certificateSha256": certificate["sha256"],
+        "serialNumber": encode_serial_number(certificate["serial_number"]),
+        "issuerSha256": sha256_hex(certificate["issuer"]),
+        "spkiSha256": certificate["spki_sha256"],
+        "isCa": certificate["is_ca"],
+    }
 
 
 def _certificate_row(certificate: CertificateFacts) -> dict[str, object]:

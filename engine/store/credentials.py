@@ -7,7 +7,8 @@ from sqlalchemy import Connection, bindparam, insert, literal, select, union_all
 
 from engine.errors import AlreadyExists, NotFound
 from engine.store.database import Database
-from engine.store.rows import CredentialRow
+from engine.store.events import Trail
+from engine.store.rows import ENGINE, Actor, CredentialRow
 from engine.store.schema import accounts, credentials, sessions
 
 ACCOUNT_PREFIX = "account:"
@@ -48,13 +49,15 @@ _FIND = union_all(
 )
 
 
-class Credentials:
+class Credentials(Trail):
     """The part of the store that knows credentials."""
 
     _database: Database
     _now: Callable[[], datetime]
 
-    def add_credential(self, *, credential_id: str, secret_sha256: str, scope: str, roles: Sequence[str]) -> None:
+    def add_credential(
+        self, *, credential_id: str, secret_sha256: str, scope: str, roles: Sequence[str], by: Actor = ENGINE
+    ) -> None:
         """Make a credential known. `secret_sha256` is lower-case hex. Raises AlreadyExists, StoreError."""
         row = {
             "credential_id": credential_id,
@@ -66,6 +69,8 @@ class Credentials:
 
         def work(connection: Connection) -> None:
             connection.execute(_ADD, row)
+            told = {"scope": scope, "roles": list(roles)}
+            self._tell_of(connection, "credential-created", by, credential_id, told)
 
         def explain(connection: Connection) -> AlreadyExists | None:
             if connection.execute(_TAKEN, {"credential_id": credential_id}).first() is None:
@@ -100,12 +105,14 @@ class Credentials:
             for row in self._database.read(_LIST)
         ]
 
-    def revoke_credential(self, credential_id: str) -> None:
+    def revoke_credential(self, credential_id: str, *, by: Actor = ENGINE) -> None:
         """Have an API key open nothing from now on; one that is revoked stays so. Raises NotFound, StoreError."""
 
         def work(connection: Connection) -> None:
             if connection.execute(_TAKEN, {"credential_id": credential_id}).first() is None:
                 raise NotFound(f"There is no credential {credential_id}.")
-            connection.execute(_REVOKE, {"of_credential": credential_id, "revoked_at": self._now()})
+            revoke = {"of_credential": credential_id, "revoked_at": self._now()}
+            if connection.execute(_REVOKE, revoke).rowcount:
+                self._tell_of(connection, "credential-revoked", by, credential_id)
 
         self._database.write(work)

@@ -5,8 +5,8 @@ was committed, and how to tell whether a writer lives. Several processes may hav
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol, Self
 
 from sqlalchemy import Connection, Engine, Executable, Row, Table, inspect
@@ -39,6 +39,9 @@ class Backend(Protocol):
 
     def is_dead(self, connection: Connection, writer: int) -> bool:
         """Whether the writer of this number has ended. `connection` is in a transaction of a living one."""
+
+    def try_exclusive(self, connection: Connection) -> bool:
+        """Have this transaction be the only one, among those that ask for it, until it ends. False: another one is."""
 
     def close(self) -> None:
         """Let go of what stands for the writer."""
@@ -107,6 +110,10 @@ class Database:
         """For work: whether the writer of this number has ended, here or in another process."""
         return self._backend.is_dead(connection, writer)
 
+    def try_exclusive(self, connection: Connection) -> bool:
+        """For work: whether no other process does meanwhile what asks for this."""
+        return self._backend.try_exclusive(connection)
+
     def close(self) -> None:
         """Commit what is waiting and disconnect. A second call does nothing."""
         if self._closed:
@@ -123,6 +130,16 @@ def read_beside(url: str, password: Secret | None, table: Table, statement: Exec
 
     No rows if there is no such file or `table`. Raises ConfigError, StoreError.
     """
+    with reading_beside(url, password, table) as connection:
+        return () if connection is None else connection.execute(statement).all()
+
+
+@contextmanager
+def reading_beside(url: str, password: Secret | None, table: Table) -> Iterator[Connection | None]:
+    """A database that engines may be using, as it is at the first SELECT and not changing until the block ends.
+
+    Makes nothing and changes nothing. None if there is no such file or `table`. Raises ConfigError, StoreError.
+    """
     address = load_address(url, has_password=password is not None)
     if address.path is None:
         from engine.store.postgresql import postgresql_read_engine
@@ -131,10 +148,18 @@ def read_beside(url: str, password: Secret | None, table: Table, statement: Exec
     elif address.path.exists():
         engine = sqlite_read_engine(address.url)
     else:
-        return ()
+        yield None
+        return
     try:
         with engine.connect() as connection:
-            return connection.execute(statement).all() if inspect(connection).has_table(table.name) else ()
+            if not inspect(connection).has_table(table.name):
+                yield None
+            elif address.path is None:
+                connection.rollback()
+                yield connection.execution_options(isolation_level="REPEATABLE READ")
+            else:
+                connection.exec_driver_sql("BEGIN")
+                yield connection
     except SQLAlchemyError as error:
         raise _opening_error(error, address) from error
     finally:

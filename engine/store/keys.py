@@ -5,7 +5,8 @@ made until it is registered, in one transaction with that. So a token key whose 
 for is of no use to anybody: making it failed, or its path was removed and its destruction did not come after.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +14,12 @@ from sqlalchemy import Connection, Row, Text, and_, bindparam, delete, func, ins
 
 from engine.errors import AlreadyExists, NotFound, StoreError
 from engine.store.address import Secret
+from engine.store.chain import Detail, custody_sha256
 from engine.store.database import Database, read_beside
-from engine.store.ledger import CLOSE_SIGNED
+from engine.store.events import Trail
+from engine.store.ledger import close_signed
 from engine.store.resources import check_places
-from engine.store.rows import KeyInUse, KeyMaking, KeyRow, RemovedKey
+from engine.store.rows import ENGINE, Actor, KeyInUse, KeyMaking, KeyRow, RemovedKey
 from engine.store.schema import INTENDED, SIGNED, certificates, entries, intents, keys, parent_path
 
 _ADD = insert(keys)
@@ -28,6 +31,11 @@ _LIST_BY_SPKI = select(keys).where(keys.c.spki_sha256 == bindparam("spki_sha256"
 _LIST_BY_OBJECT = (
     select(keys)
     .where(keys.c.token == bindparam("token"), keys.c.label == bindparam("label"), keys.c.key_id == bindparam("key_id"))
+    .order_by(keys.c.path)
+)
+_LIST_BY_LABELS = (
+    select(keys)
+    .where(keys.c.token == bindparam("token"), keys.c.label.in_(bindparam("labels", expanding=True)))
     .order_by(keys.c.path)
 )
 _RECORD_CUSTODY = update(keys).where(keys.c.path == bindparam("key_path"), keys.c.key_id == bindparam("examined"))
@@ -61,7 +69,7 @@ _IN_USE = (
 )
 
 
-class Keys:
+class Keys(Trail):
     """The part of the store that knows keys."""
 
     _database: Database
@@ -89,35 +97,7 @@ class Keys:
         also when the intent is not open.
         """
         created_at = self._now()
-        row = {
-            "path": path,
-            "kms_path": parent_path(path),
-            "token": token,
-            "label": label,
-            "key_id": key_id,
-            "key_type": key_type,
-            "spki": spki,
-            "spki_sha256": spki_sha256,
-            "origin": origin,
-            "custody": dict(custody),
-            "checked_at": checked_at,
-            "created_at": created_at,
-        }
-        close = {"of_intent": intent_id, "state": SIGNED, "closed_at": created_at}
-
-        def work(connection: Connection) -> None:
-            check_places(connection, [parent_path(path)], self._declared)
-            connection.execute(_ADD, row)
-            if intent_id is not None and connection.execute(CLOSE_SIGNED, close).rowcount != 1:
-                raise StoreError(f"The key {path} was not registered: the intent of its proof is not open any more.")
-
-        def explain(connection: Connection) -> AlreadyExists | None:
-            if connection.execute(_FIND, {"path": path}).first() is None:
-                return None
-            return AlreadyExists(f"A key already exists at {path}.", target=path)
-
-        self._database.write(work, explain)
-        return KeyRow(
+        key = KeyRow(
             path=path,
             token=token,
             label=label,
@@ -130,8 +110,32 @@ class Keys:
             checked_at=checked_at,
             created_at=created_at,
         )
+        row = {one.name: getattr(key, one.name) for one in fields(key)} | {"kms_path": parent_path(path)}
+        close = {"of_intent": intent_id, "state": SIGNED, "closed_at": created_at}
 
-    def remove_key(self, path: str, *, organization: str, even_in_use: bool) -> RemovedKey | KeyInUse:
+        def work(connection: Connection) -> None:
+            check_places(connection, [parent_path(path)], self._declared)
+            connection.execute(_ADD, row)
+            if intent_id is None:
+                self._tell_of(connection, f"key-{origin}", ENGINE, path, describe_key(key))
+                return
+            proof = close_signed(connection, close)
+            if proof is None:
+                raise StoreError(f"The key {path} was not registered: the intent of its proof is not open any more.")
+            registered = replace(proof, kind=f"key-{origin}", target=path, details=describe_key(key))
+            self._tell(connection, proof, registered)
+
+        def explain(connection: Connection) -> AlreadyExists | None:
+            if connection.execute(_FIND, {"path": path}).first() is None:
+                return None
+            return AlreadyExists(f"A key already exists at {path}.", target=path)
+
+        self._database.write(work, explain)
+        return key
+
+    def remove_key(
+        self, path: str, *, organization: str, even_in_use: bool, by: Actor = ENGINE
+    ) -> RemovedKey | KeyInUse:
         """Have `path` stand for nothing any more; unless `even_in_use`, not while the key is a CA's, which is returned.
 
         A CA certificate that has not expired speaks for that, issued for the organization or in one of its stores.
@@ -152,17 +156,28 @@ class Keys:
                 raise _nothing_at(path)
             row = _load_key(found)
             others = connection.execute(_LIST_BY_OBJECT, _of_object(row.token, row.label, row.key_id)).first()
+            self._tell_of(connection, "key-unbound", by, path, {**describe_key(row), "isLast": others is None})
             return RemovedKey(row, is_last=others is None)
 
         return self._database.write(work)
 
-    def record_custody(self, path: str, key_id: bytes, custody: Mapping[str, object], checked_at: datetime) -> None:
+    def record_custody(
+        self,
+        path: str,
+        key_id: bytes,
+        custody: Mapping[str, object],
+        checked_at: datetime,
+        *,
+        by: Actor = ENGINE,
+    ) -> None:
         """Replace the custody record of the key with CKA_ID `key_id` at `path`. Raises NotFound, StoreError."""
         row = {"key_path": path, "examined": key_id, "custody": dict(custody), "checked_at": checked_at}
 
         def work(connection: Connection) -> None:
             if connection.execute(_RECORD_CUSTODY, row).rowcount != 1:
                 raise _nothing_at(path)
+            told = {"signingKey": path, "keyId": key_id.hex(), "custodySha256": custody_sha256(custody)}
+            self._tell_of(connection, "key-examined", by, path, told)
 
         self._database.write(work)
 
@@ -187,6 +202,11 @@ class Keys:
         wanted = _of_object(token, label, key_id)
         return tuple(_load_key(row) for row in self._database.read(_LIST_BY_OBJECT, wanted))
 
+    def list_keys_by_labels(self, token: str, labels: Collection[str]) -> tuple[KeyRow, ...]:
+        """Every path of a token key with one of these CKA_LABELs. Raises StoreError."""
+        wanted = {"token": token, "labels": list(labels)}
+        return tuple(_load_key(row) for row in self._database.read(_LIST_BY_LABELS, wanted))
+
     def find_making(self, key_id: bytes) -> KeyMaking | None:
         """For which path the engine has made the token key with this CKA_ID; None if it has not. Raises StoreError."""
         rows = self._database.read(_MAKING, {"intent_id": key_id.hex()})
@@ -200,6 +220,20 @@ class Keys:
 def read_keys(url: str, password: Secret | None = None) -> tuple[KeyRow, ...]:
     """Every registered key, in the order of paths, also while engines use the database. ConfigError, StoreError."""
     return tuple(_load_key(row) for row in read_beside(url, password, keys, _ALL))
+
+
+def describe_key(row: KeyRow) -> dict[str, Detail | None]:
+    """What events say of a key."""
+    return {
+        "signingKey": row.path,
+        "token": row.token,
+        "label": row.label,
+        "keyId": row.key_id.hex(),
+        "keyType": row.key_type,
+        "spkiSha256": row.spki_sha256,
+        "origin": row.origin,
+        "custodySha256": custody_sha256(row.custody),
+    }
 
 
 def _of_object(token: str, label: str, key_id: bytes) -> dict[str, object]:

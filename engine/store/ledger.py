@@ -4,14 +4,19 @@ Each method returns when its record survives a crash. An intent leaves the state
 transaction as what follows from it: a certificate and its entries appear together, or not at all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, literal_column, or_, select, update
 
 from engine.errors import AlreadyExists, RequestUnderWay, StoreError
 from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, explain_taken
+from engine.store.chain import FAILURE, PENDING, SUCCESS, UNKNOWN, Detail, Event, sha256_hex
 from engine.store.database import Database
+from engine.store.events import Trail
 from engine.store.resources import check_places
 from engine.store.rows import DanglingIntent, KeptAnswer, NewEntry, Repeat
 from engine.store.schema import (
@@ -24,7 +29,7 @@ from engine.store.schema import (
     intents,
     parent_path,
 )
-from engine.store.writer import writer_of
+from engine.store.writer import UnconfirmedError, writer_of
 
 _ADD_INTENT = insert(intents)
 _SERIAL_TAKEN = select(intents.c.intent_id).where(
@@ -33,48 +38,67 @@ _SERIAL_TAKEN = select(intents.c.intent_id).where(
 _KEPT_ANSWER = select(intents.c.intent_id, intents.c.idempotency_digest, intents.c.answer).where(
     intents.c.idempotency_scope == bindparam("scope"), intents.c.idempotency_key == bindparam("key")
 )
+# What the event of a closed intent says of it.
+_TOLD = (
+    intents.c.intent_id,
+    intents.c.kind,
+    intents.c.profile,
+    intents.c.issuer,
+    intents.c.serial_number,
+    intents.c.tbs_sha256,
+    intents.c.signing_key,
+    intents.c.caller,
+    intents.c.source,
+    intents.c.target,
+    intents.c.request_id,
+    intents.c.recorded_at,
+)
 # With which an intent closes that nothing came of: the key may be used again.
 _KEY_RELEASED = {"idempotency_scope": None, "idempotency_key": None}
 # Names of their own, since an UPDATE claims its columns' names for the new values.
 _OPEN = (intents.c.intent_id == bindparam("of_intent"), intents.c.state == INTENDED)
 # A literal, since the index of the open ones is of no use to a statement whose state is a parameter.
 _IS_OPEN = intents.c.state == literal_column(f"'{INTENDED}'")
-_CLOSE_CERTIFICATE = update(intents).where(
-    *_OPEN,
-    intents.c.kind == "certificate",
-    intents.c.issuer == bindparam("of_issuer"),
-    intents.c.serial_number == bindparam("of_serial_number"),
+_CLOSE_CERTIFICATE = (
+    update(intents)
+    .where(
+        *_OPEN,
+        intents.c.kind == "certificate",
+        intents.c.issuer == bindparam("of_issuer"),
+        intents.c.serial_number == bindparam("of_serial_number"),
+    )
+    .returning(*_TOLD)
 )
-CLOSE_SIGNED = update(intents).where(*_OPEN, intents.c.kind != "certificate")
-_CLOSE_FAILED = update(intents).where(*_OPEN)
+_CLOSE_SIGNED = update(intents).where(*_OPEN, intents.c.kind != "certificate").returning(*_TOLD)
+_CLOSE_FAILED = update(intents).where(*_OPEN).returning(*_TOLD)
 _FILL = update(entries).where(entries.c.intent_id == bindparam("of_intent"))
 _RESERVED = entries.c.certificate_sha256.is_(None)
 _RELEASE = delete(entries).where(entries.c.intent_id == bindparam("of_intent"), _RESERVED)
 _WRITERS = select(intents.c.writer).where(_IS_OPEN).distinct()
+_CLOSE_THOSE = (
+    update(intents).where(_IS_OPEN, intents.c.intent_id.in_(bindparam("those", expanding=True))).returning(*_TOLD)
+)
 _CLOSE_DANGLING = (
     update(intents)
-    .where(_IS_OPEN, or_(intents.c.writer.is_(None), intents.c.writer.in_(bindparam("dead", expanding=True))))
-    .returning(
-        intents.c.intent_id,
-        intents.c.kind,
-        intents.c.profile,
-        intents.c.issuer,
-        intents.c.serial_number,
-        intents.c.tbs_sha256,
-        intents.c.signing_key,
-        intents.c.caller,
-        intents.c.request_id,
-        intents.c.recorded_at,
+    .where(
+        _IS_OPEN,
+        or_(
+            intents.c.writer.is_(None),
+            intents.c.writer.in_(bindparam("dead", expanding=True)),
+            intents.c.intent_id.in_(bindparam("those", expanding=True)),
+        ),
     )
+    .returning(*_TOLD)
 )
 
 
-class Ledger:
+class Ledger(Trail):
     """The part of the store that knows intents."""
 
     _database: Database
     _now: Callable[[], datetime]
     _declared: Mapping[str, str] | None
+    _left_open: "LeftOpen"
 
     def record_intent(
         self,
@@ -93,13 +117,14 @@ class Ledger:
         request_digest: str,
         entries: Sequence[NewEntry],
         repeat: Repeat | None = None,
+        source: str = "",
     ) -> None:
         """Before the token is asked: what is about to be signed, and the places it will take.
 
         `kind` is `certificate` (with issuer, serial number and tbs), `request` or `proof`; `target` is the path that
-        the request was sent to. Raises AlreadyExists when an entry is taken or reserved; RequestUnderWay when another
-        intent has the key of `repeat`; NotFound if a store was deleted meanwhile; StoreError, also when the issuer has
-        used the serial number before.
+        the request was sent to, `source` the address it came from. Raises AlreadyExists when an entry is taken or
+        reserved; RequestUnderWay when another intent has the key of `repeat`; NotFound if a store was deleted
+        meanwhile; StoreError, also when the issuer has used the serial number before.
         """
         recorded_at = self._now()
         intent = {
@@ -113,6 +138,7 @@ class Ledger:
             "signing_key": signing_key,
             "caller": caller,
             "target": target,
+            "source": source,
             "request_id": request_id,
             "request_digest": request_digest,
             "state": INTENDED,
@@ -136,11 +162,32 @@ class Ledger:
             for entry in entries
         ]
 
+        intended = Event(
+            "signature-intended",
+            PENDING,
+            caller,
+            source,
+            target,
+            request_id,
+            {
+                "intentId": intent_id,
+                "signatureKind": kind,
+                "profile": profile or None,
+                "signingKey": signing_key,
+                "tbsSha256": tbs_sha256,
+                "serialNumber": None if serial_number is None else encode_serial_number(serial_number),
+                "issuerSha256": sha256_hex(issuer),
+                "requestSha256": request_digest or None,
+                "entries": [entry.path for entry in entries] or None,
+            },
+        )
+
         def work(connection: Connection) -> None:
             check_places(connection, (parent_path(entry.path) for entry in entries), self._declared)
             connection.execute(_ADD_INTENT, intent | {"writer": writer_of(connection)})
             if reservations:
                 connection.execute(ADD_ENTRIES, reservations)
+            self._tell(connection, intended)
 
         def explain(connection: Connection) -> AlreadyExists | RequestUnderWay | StoreError | None:
             # First, since who has the key has the entries too.
@@ -155,7 +202,8 @@ class Ledger:
                 return StoreError("The issuer has used the serial number before; expected one never used.")
             return None
 
-        self._database.write(work, explain)
+        with self._left_open.unless_recorded(intent_id, was_asked=False):
+            self._database.write(work, explain)
 
     def record_certificate(
         self,
@@ -201,33 +249,45 @@ class Ledger:
         }
 
         def work(connection: Connection) -> None:
-            if connection.execute(_CLOSE_CERTIFICATE, close).rowcount != 1:
+            closed = connection.execute(_CLOSE_CERTIFICATE, close).first()
+            if closed is None:
                 raise StoreError(f"No open intent {intent_id} has the issuer and serial number of the certificate.")
             connection.execute(ADD_CERTIFICATE, row)
             connection.execute(_FILL, {"of_intent": intent_id, "certificate_sha256": sha256})
+            self._tell(
+                connection,
+                _closing("certificate-signed", closed, {"certificateSha256": sha256, "spkiSha256": spki_sha256}),
+            )
 
-        self._database.write(work)
+        with self._left_open.unless_recorded(intent_id):
+            self._database.write(work)
 
     def record_signed(self, *, intent_id: str) -> None:
         """After verification of a signature that is not a certificate's, before release. Raises StoreError."""
         close = {"of_intent": intent_id, "state": SIGNED, "closed_at": self._now()}
 
         def work(connection: Connection) -> None:
-            if connection.execute(CLOSE_SIGNED, close).rowcount != 1:
+            told = close_signed(connection, close)
+            if told is None:
                 raise StoreError(f"No open intent {intent_id} is for a certification request or a proof.")
+            self._tell(connection, told)
 
-        self._database.write(work)
+        with self._left_open.unless_recorded(intent_id):
+            self._database.write(work)
 
     def record_failure(self, *, intent_id: str, reason: str) -> None:
         """Nothing was released: the serial number stays used, the places are free again. Raises StoreError."""
         close = {"of_intent": intent_id, "state": FAILED, "reason": reason, "closed_at": self._now(), **_KEY_RELEASED}
 
         def work(connection: Connection) -> None:
-            if connection.execute(_CLOSE_FAILED, close).rowcount != 1:
+            closed = connection.execute(_CLOSE_FAILED, close).first()
+            if closed is None:
                 raise StoreError(f"No intent {intent_id} is open.")
             connection.execute(_RELEASE, {"of_intent": intent_id})
+            self._tell(connection, _closing("signature-failed", closed, {"reason": reason}, FAILURE))
 
-        self._database.write(work)
+        with self._left_open.unless_recorded(intent_id):
+            self._database.write(work)
 
     def find_kept_answer(self, scope: str, key: str) -> KeptAnswer | None:
         """What became of the request with this Idempotency-Key, or None when the key is free. Raises StoreError."""
@@ -237,33 +297,109 @@ class Ledger:
     def close_dangling_intents(self) -> tuple[DanglingIntent, ...]:
         """Close what was open when its writer died, oldest first. At start, and again and again: others die too.
 
-        Intents of living writers, here or in other processes, are left alone. Serial numbers of closed ones stay used,
-        the places they reserved are free again. Raises StoreError.
+        Intents of living writers, here or in other processes, are left alone, but for those of requests that ended here
+        without being able to say so. Serial numbers of closed ones stay used, the places they reserved are free again.
+        Raises StoreError.
         """
         if not self._database.read(_WRITERS):
             return ()
-        close = {"state": OUTCOME_UNKNOWN, "closed_at": self._now(), **_KEY_RELEASED}
+        closing = {"closed_at": self._now(), **_KEY_RELEASED}
+        left_open = self._left_open.listed()
+        never_asked = [intent_id for intent_id, was_asked in left_open.items() if not was_asked]
 
         def work(connection: Connection) -> tuple[DanglingIntent, ...]:
             writers = connection.execute(_WRITERS).scalars().all()
             dead = [writer for writer in writers if writer is not None and self._database.is_dead(connection, writer)]
-            closed = connection.execute(_CLOSE_DANGLING, close | {"dead": dead}).all()
-            if closed:
-                connection.execute(_RELEASE, [{"of_intent": row.intent_id} for row in closed])
+            failed = closing | {"state": FAILED, "reason": StoreError.__name__, "those": never_asked}
+            for row in connection.execute(_CLOSE_THOSE, failed).all() if never_asked else ():
+                self._tell(connection, _closing("signature-failed", row, {"reason": StoreError.__name__}, FAILURE))
+            unknown = closing | {"state": OUTCOME_UNKNOWN, "dead": dead, "those": list(left_open)}
+            closed = connection.execute(_CLOSE_DANGLING, unknown).all()
+            if closed or never_asked:
+                ended = [*never_asked, *(row.intent_id for row in closed)]
+                connection.execute(_RELEASE, [{"of_intent": intent_id} for intent_id in ended])
+            for row in closed:
+                self._tell(connection, _closing("signature-outcome-unknown", row, outcome=UNKNOWN))
             return tuple(
-                DanglingIntent(
-                    intent_id=row.intent_id,
-                    kind=row.kind,
-                    profile=row.profile,
-                    issuer=row.issuer,
-                    serial_number=None if row.serial_number is None else int(row.serial_number, 16),
-                    tbs_sha256=row.tbs_sha256,
-                    signing_key=row.signing_key,
-                    caller=row.caller,
-                    request_id=row.request_id,
-                    recorded_at=row.recorded_at,
-                )
-                for row in sorted(closed, key=lambda row: (row.recorded_at, row.intent_id))
+                _load_dangling(row) for row in sorted(closed, key=lambda row: (row.recorded_at, row.intent_id))
             )
 
-        return self._database.write(work)
+        dangling = self._database.write(work)
+        self._left_open.forget(left_open)
+        return dangling
+
+
+class LeftOpen:
+    """The intents of requests that are over here and whose end could not be recorded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._intents: dict[str, bool] = {}
+
+    @contextmanager
+    def unless_recorded(self, intent_id: str, *, was_asked: bool = True) -> Iterator[None]:
+        """Around the record of an intent, or of its end. `was_asked`: the token may have been.
+
+        An intent that was not committed is not there; only where that is not known it may be.
+        """
+        try:
+            yield
+        except StoreError as error:
+            if was_asked or isinstance(error.__cause__, UnconfirmedError):
+                with self._lock:
+                    self._intents[intent_id] = was_asked
+            raise
+
+    def listed(self) -> Mapping[str, bool]:
+        """Each with whether the token may have been asked."""
+        with self._lock:
+            return dict(self._intents)
+
+    def forget(self, closed: Mapping[str, bool]) -> None:
+        """These are closed now."""
+        with self._lock:
+            for intent_id in closed:
+                self._intents.pop(intent_id, None)
+
+
+def close_signed(connection: Connection, close: Mapping[str, object]) -> Event | None:
+    """For work: close an intent that is not for a certificate; what is to be told of it. None if it is not open."""
+    closed = connection.execute(_CLOSE_SIGNED, close).first()
+    return None if closed is None else _closing(f"{closed.kind}-signed", closed)
+
+
+def _closing(
+    kind: str, row: Row[Any], more: Mapping[str, Detail | None] | None = None, outcome: str = SUCCESS
+) -> Event:
+    """The event of an intent that closes; `row` has the columns of _TOLD."""
+    return Event(
+        kind,
+        outcome,
+        row.caller,
+        row.source or "",
+        row.target or "",
+        row.request_id,
+        {
+            "intentId": row.intent_id,
+            "signingKey": row.signing_key,
+            "tbsSha256": row.tbs_sha256,
+            "serialNumber": row.serial_number,
+            "issuerSha256": sha256_hex(row.issuer),
+            **(more or {}),
+        },
+    )
+
+
+def _load_dangling(row: Row[Any]) -> DanglingIntent:
+    return DanglingIntent(
+        intent_id=row.intent_id,
+        kind=row.kind,
+        profile=row.profile,
+        issuer=row.issuer,
+        serial_number=None if row.serial_number is None else int(row.serial_number, 16),
+        tbs_sha256=row.tbs_sha256,
+        signing_key=row.signing_key,
+        caller=row.caller,
+        request_id=row.request_id,
+        recorded_at=row.recorded_at,
+    )

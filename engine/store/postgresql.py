@@ -32,7 +32,8 @@ ANSWER_SECONDS = 40.0
 _CANCEL_SECONDS = 2.0
 _BITS = 62
 _MIGRATION_LOCK = 1 << _BITS
-"""No writer draws it."""
+_EXCLUSIVE_LOCK = _MIGRATION_LOCK + 1
+"""No writer draws these."""
 _TRY_LOCK = select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger)))
 _WAIT_FOR_LOCK = select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger)))
 
@@ -120,6 +121,10 @@ class PostgresqlBackend:
         if writer == connection.info[WRITER]:
             return False
         return bool(connection.execute(_TRY_LOCK, {"number": writer}).scalar_one())
+
+    def try_exclusive(self, connection: Connection) -> bool:
+        """Whether this transaction has the lock that goes by this name."""
+        return bool(connection.execute(_TRY_LOCK, {"number": _EXCLUSIVE_LOCK}).scalar_one())
 
     def _engine(self, settings: Mapping[str, str], **options: Any) -> Engine:
         return _engine(self._address, self._password, settings, **options)

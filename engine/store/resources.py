@@ -12,8 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select
 
 from engine.errors import AlreadyExists, NotFound, PolicyRefusal
+from engine.store.chain import Detail
 from engine.store.database import Database
-from engine.store.rows import Obstacles, ResourceRow
+from engine.store.events import Trail
+from engine.store.rows import ENGINE, Actor, Obstacles, ResourceRow
 from engine.store.schema import dependencies, entries, keys, parent_path, resources
 
 TENANT, KMS, X509_SERVICE, X509_STORE = "tenant", "kms", "x509-service", "x509-store"
@@ -69,7 +71,7 @@ _CHILDREN = {
 _DEPENDENTS = select(dependencies.c.service_path).where(dependencies.c.dependency_path == bindparam("path"))
 
 
-class Resources:
+class Resources(Trail):
     """The part of the store that knows what was created over the API."""
 
     _database: Database
@@ -91,7 +93,7 @@ class Resources:
         name: str | None,
         settings: Mapping[str, object],
         attached: Iterable[str],
-        created_by: str,
+        by: Actor = ENGINE,
     ) -> None:
         """Create a tenant or service, with what is attached to it if it is an X.509 service.
 
@@ -105,10 +107,12 @@ class Resources:
             "type": type,
             "name": name,
             "settings": dict(settings),
-            "created_by": created_by,
+            "created_by": by.credential_id,
             "created_at": now,
         }
         wanted = tuple(dict.fromkeys(attached))
+        told: dict[str, Detail | None] = {"type": type, "name": name, "dependencies": list(wanted) or None}
+        told |= {name: str(value) for name, value in settings.items()}
         links = [{"service_path": path, "dependency_path": dependency, "created_at": now} for dependency in wanted]
 
         def work(connection: Connection) -> None:
@@ -123,6 +127,7 @@ class Resources:
             connection.execute(_REMOVE_DEPENDENTS, {"path": path})
             if links:
                 connection.execute(_ADD_DEPENDENCY, links)
+            self._tell_of(connection, _kind(type, "created"), by, path, told)
 
         def explain(connection: Connection) -> AlreadyExists | None:
             if connection.execute(_FIND, {"path": path}).first() is None:
@@ -163,7 +168,7 @@ class Resources:
                 attached.setdefault(link.service_path, []).append(link.dependency_path)
         return tuple(_load_resource(row, attached.get(row.path, ())) for row in rows)
 
-    def delete_resource(self, path: str) -> Obstacles:
+    def delete_resource(self, path: str, *, by: Actor = ENGINE) -> Obstacles:
         """Delete what was created at `path`, unless something is in the way, which is returned.
 
         Raises NotFound, StoreError.
@@ -179,11 +184,12 @@ class Resources:
             if not below and not services:
                 connection.execute(_REMOVE_DEPENDENCIES, {"service_path": path})
                 connection.execute(_DELETE, {"path": path})
+                self._tell_of(connection, _kind(found.type, "deleted"), by, path, {"type": found.type})
             return Obstacles(below, services)
 
         return self._database.write(work)
 
-    def add_dependency(self, service_path: str, dependency_path: str) -> None:
+    def add_dependency(self, service_path: str, dependency_path: str, *, by: Actor = ENGINE) -> None:
         """Attach a KMS or store to a created X.509 service.
 
         Raises NotFound without either of them, PolicyRefusal for anything else, AlreadyExists, StoreError.
@@ -194,6 +200,7 @@ class Resources:
             _check_service(_hold(connection, service_path, {}), service_path)
             _hold_dependency(connection, dependency_path, self._declared)
             connection.execute(_ADD_DEPENDENCY, {**link, "created_at": self._now()})
+            self._tell_of(connection, "dependency-attached", by, service_path, {"dependency": dependency_path})
 
         def explain(connection: Connection) -> AlreadyExists | None:
             if connection.execute(_ATTACHED, link).first() is None:
@@ -204,7 +211,7 @@ class Resources:
 
         self._database.write(work, explain)
 
-    def remove_dependency(self, service_path: str, dependency_path: str) -> None:
+    def remove_dependency(self, service_path: str, dependency_path: str, *, by: Actor = ENGINE) -> None:
         """Detach a KMS or store from a created X.509 service. Raises NotFound, StoreError."""
 
         def work(connection: Connection) -> None:
@@ -212,8 +219,14 @@ class Resources:
             link = {"service_path": service_path, "dependency_path": dependency_path}
             if connection.execute(_REMOVE_DEPENDENCY, link).rowcount != 1:
                 raise NotFound(f"The service {service_path} has no dependency {dependency_path}.")
+            self._tell_of(connection, "dependency-detached", by, service_path, {"dependency": dependency_path})
 
         self._database.write(work)
+
+
+def _kind(type: str, change: str) -> str:
+    """The kind of event."""
+    return f"{TENANT if type == TENANT else 'service'}-{change}"
 
 
 def check_places(connection: Connection, service_paths: Iterable[str], declared: Mapping[str, str] | None) -> None:

@@ -6,6 +6,37 @@ from datetime import datetime
 from typing import Protocol, TypedDict
 
 
+class Actor(Protocol):
+    """Who does something, for the audit trail: any value with these three members. Never a secret."""
+
+    @property
+    def credential_id(self) -> str:
+        """The id of the credential that was presented, or who it was without one."""
+
+    @property
+    def source(self) -> str:
+        """The address that the request came from; empty if it came from nowhere."""
+
+    @property
+    def request_id(self) -> str:
+        """Which request it was; empty if it was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An actor who is not known by a credential."""
+
+    credential_id: str
+    source: str = ""
+    request_id: str = ""
+
+
+ENGINE = Operator("engine")
+"""The engine itself, on nobody's behalf."""
+COMMAND_LINE = Operator("command-line")
+"""Whoever may read the configuration file."""
+
+
 class NewEntry(Protocol):
     """A place in a certificate store that a certificate will take: any value with these three members."""
 
@@ -130,6 +161,7 @@ class AttemptRow:
     """A log-in that was counted and whose password may now be tried."""
 
     account_id: str
+    email: str
     password_hash: str = field(repr=False)
     """argon2id, PHC string format."""
     failures: int
@@ -211,3 +243,37 @@ class DanglingIntent:
     caller: str
     request_id: str
     recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvents:
+    """Events that no checkpoint covers."""
+
+    count: int
+    oldest: datetime | None
+    """When the oldest was recorded; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """An event as a checkpoint sees it: its place in its writer's chain, and hashes in hex."""
+
+    writer: int
+    sequence: int
+    previous: str
+    """The hash of the event before."""
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A statement about events, and its signature once it has one."""
+
+    number: int
+    recorded_at: datetime
+    statement: str
+    """Canonical JSON."""
+    signature: bytes | None
+    """As X.509 writes it."""
+    spki: bytes
+    """DER SubjectPublicKeyInfo of the key that signs."""

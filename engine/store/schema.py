@@ -37,6 +37,7 @@ INTENDED = "intended"
 SIGNED = "signed"
 FAILED = "failed"
 OUTCOME_UNKNOWN = "outcome-unknown"
+ENGINE_STARTED = "engine-started"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -96,6 +97,8 @@ intents = Table(
     Column("closed_at", UtcDateTime),
     # The path that the request was sent to; None for what was recorded before this column was.
     Column("target", _bytewise()),
+    # The address that the request came from; None as above, or when it came from nowhere.
+    Column("source", Text),
     # The connection that wrote the intent: while it lives, so may the request. None as above.
     Column("writer", BigInteger),
     # An Idempotency-Key of one credential; both None again when nothing came of the intent, so that it can be used
@@ -254,6 +257,79 @@ dependencies = Table(
     Column("dependency_path", _bytewise(), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Index(None, "dependency_path"),
+)
+
+# What happened, in chains: one for each writer, each event with the hash of the one before. `events` says what is
+# hashed; signing_key and serial_number repeat what is in the details, to be looked up by.
+events = Table(
+    "events",
+    metadata,
+    Column("writer", BigInteger, primary_key=True, autoincrement=False),
+    # From 1, without gaps.
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("kind", String(32), nullable=False),
+    # What is absent is empty here and below.
+    Column("actor", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("request_id", Text, nullable=False),
+    # Canonical JSON, to the octet as it was hashed.
+    Column("details", Text, nullable=False),
+    Column("signing_key", Text),
+    Column("serial_number", String(40)),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("checkpoint", Integer, ForeignKey("checkpoints.number")),
+    CheckConstraint("sequence > 0", name="sequence"),
+    CheckConstraint("length(previous_hash) = 64", name="previous_hash"),
+    CheckConstraint("length(hash) = 64", name="hash"),
+    Index(None, "recorded_at", "writer", "sequence"),
+)
+Index(
+    "ix_events_signing_key",
+    events.c.signing_key,
+    events.c.recorded_at,
+    sqlite_where=events.c.signing_key.is_not(None),
+    postgresql_where=events.c.signing_key.is_not(None),
+)
+Index(
+    "ix_events_serial_number",
+    events.c.serial_number,
+    sqlite_where=events.c.serial_number.is_not(None),
+    postgresql_where=events.c.serial_number.is_not(None),
+)
+# Those that no checkpoint covers yet.
+Index(
+    "ix_events_uncovered",
+    events.c.writer,
+    events.c.sequence,
+    sqlite_where=events.c.checkpoint.is_(None),
+    postgresql_where=events.c.checkpoint.is_(None),
+)
+# The last start is looked for at every start.
+Index(
+    "ix_events_started",
+    events.c.recorded_at,
+    sqlite_where=events.c.kind == ENGINE_STARTED,
+    postgresql_where=events.c.kind == ENGINE_STARTED,
+)
+
+# Signed statements about all events up to a moment. Without a signature, one is being made.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    # Canonical JSON, to the octet as it is signed.
+    Column("statement", Text, nullable=False),
+    Column("signature", LargeBinary),
+    # The public half of the key that signs, DER SubjectPublicKeyInfo.
+    Column("spki", LargeBinary, nullable=False),
+    Column("signed_at", UtcDateTime),
+    CheckConstraint("number > 0", name="number"),
+    CheckConstraint("(signature IS NULL) = (signed_at IS NULL)", name="signed"),
 )
 
 

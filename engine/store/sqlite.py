@@ -3,10 +3,10 @@
 WAL mode with synchronous=FULL: a COMMIT returns when it is on the disk, and readers see what was committed without
 waiting for a writer. Writers wait for each other.
 
-A lock file beside the database tells the living from the dead: each opened database holds one byte of it, at an offset
-that it drew and that nobody draws again. The locks are those of open file descriptions (fcntl(2), F_OFD_SETLK), which
-end with their holder however it ends, and which tell two holders in one process from each other. The byte at offset 0
-is held by who changes the tables.
+A lock file beside the database tells the living from the dead: each write connection has one byte of it, at an offset
+that it drew and that nobody draws again, for as long as the database is open. The locks are those of open file
+descriptions (fcntl(2), F_OFD_SETLK), which end with their holder however it ends, and which tell two holders in one
+process from each other. The byte at offset 0 is held by who changes the tables.
 """
 
 import fcntl
@@ -36,20 +36,18 @@ _FLOCK = struct.Struct("hhqqi0q")
 
 
 class SqliteBackend:
-    """The file, its lock file, and the byte of it that stands for this opening."""
+    """The file, its lock file, and the bytes of it that stand for this opening."""
 
     def __init__(self, address: Address, path: Path) -> None:
         """Make both files if they are absent, mode 0600. Raises ConfigError."""
         self.name = address.name
         self._url = address.url
         self._lock_path = f"{path}.lock"
-        self._writer = 1 + randbelow((1 << _BITS) - 1)
+        self._writers: set[int] = set()
         self._lock_file = _open(self._lock_path, "lock file")
         try:
             # SQLite would create it with the umask's mode; its own side files take the mode of this one.
             os.close(_open(str(path), "database"))
-            if not self._try_lock(self._writer):
-                raise ConfigError(f"The lock file {self._lock_path} cannot be locked.")
         except ConfigError:
             self.close()
             raise
@@ -68,7 +66,7 @@ class SqliteBackend:
         @event.listens_for(engine, "connect")
         def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
             _set(connection, *_DURABLE, "foreign_keys=ON")
-            entry.info[WRITER] = self._writer
+            entry.info[WRITER] = self._draw_writer()
 
         return engine
 
@@ -105,11 +103,22 @@ class SqliteBackend:
 
     def is_dead(self, connection: Connection, writer: int) -> bool:
         """Whether nobody holds the byte of `writer`."""
-        if writer == self._writer:
+        if writer in self._writers:
             return False
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, writer, 1, 0)
         answer = _FLOCK.unpack(fcntl.fcntl(self._lock_file, fcntl.F_OFD_GETLK, asked))
         return bool(answer[0] == fcntl.F_UNLCK)
+
+    def try_exclusive(self, connection: Connection) -> bool:
+        """Always: a transaction that writes is the only one."""
+        return True
+
+    def _draw_writer(self) -> int:
+        while True:
+            number = 1 + randbelow((1 << _BITS) - 1)
+            if number not in self._writers and self._try_lock(number):
+                self._writers.add(number)
+                return number
 
     def _try_lock(self, offset: int) -> bool:
         with suppress(BlockingIOError):

@@ -11,10 +11,11 @@ from engine.errors import StoreError
 from engine.store.accounts import Accounts
 from engine.store.address import Secret
 from engine.store.certificates import Certificates
+from engine.store.checkpoints import Checkpoints
 from engine.store.credentials import Credentials
 from engine.store.database import Database
 from engine.store.keys import Keys
-from engine.store.ledger import Ledger
+from engine.store.ledger import Ledger, LeftOpen
 from engine.store.resources import Resources
 from engine.store.schema import intents
 
@@ -27,12 +28,13 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources):
+class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources, Checkpoints):
     """Everything the engine remembers. Opened once per process; thread-safe; see the six parts for the methods."""
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
+        self._left_open = LeftOpen()
 
     @classmethod
     def open(cls, url: str, password: Secret | None = None, *, now: Callable[[], datetime] = _utc_now) -> Self:

@@ -1,11 +1,12 @@
-"""Signatures that were asked for by a process that died: whether the token made them is not known, and that is said.
+"""Signatures whose end nobody has recorded: whether the token made them is not known, and that is said.
 
-What a dead process left open is closed by whoever comes first: the next to start, or one that serves beside it.
+What a dead process left open is closed by whoever comes first: the next to start, or one that serves beside it. What a
+living one could not record is closed by itself, as soon as its database takes records again.
 """
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -28,7 +29,7 @@ def close_dangling_intents(store: Ledger) -> None:
     for intent in store.close_dangling_intents():
         serial = "" if intent.serial_number is None else f"serial {intent.serial_number:040x}, "
         _LOG.warning(
-            "A signature has an unknown outcome, since the process that asked for it ended: "
+            "A signature has an unknown outcome, since its request ended without a record of it: "
             "intent %s of %s, %s%skey %s, request %s of %s. What it reserved is free again; its serial stays used.",
             intent.intent_id,
             intent.recorded_at.isoformat(),
@@ -41,16 +42,23 @@ def close_dangling_intents(store: Ledger) -> None:
 
 
 @contextmanager
-def closing_dangling_intents(store: Ledger, seconds: float = _SECONDS) -> Iterator[None]:
-    """Do so again and again for the length of the block, so that other processes need not start anew to be helped."""
+def closing_dangling_intents(
+    store: Ledger, seconds: float = _SECONDS, *, also: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Do so again and again for the length of the block, so that other processes need not start anew to be helped.
+
+    And `also`, which may raise StoreError.
+    """
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(seconds):
             try:
                 close_dangling_intents(store)
+                if also is not None:
+                    also()
             except StoreError as error:
-                _LOG.warning("Intents of dead processes could not be looked for: %s", error.message)
+                _LOG.warning("Intents of dead processes could not be closed, nor refusals told: %s", error.message)
 
     thread = threading.Thread(target=watch, name="dangling-intents", daemon=True)
     thread.start()

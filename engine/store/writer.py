@@ -3,16 +3,19 @@
 A single thread owns the write connection. It takes whatever callers have ready, runs all of it in one transaction and
 commits once; callers wait until that COMMIT has returned. A write that contradicts a constraint fails alone: the
 transaction is undone and repeated with a savepoint before each write. One that meets another process' writes, a
-deadlock for instance, is repeated with a transaction for each write. A database that fails takes the batch with it:
-every caller of the batch gets a StoreError, nothing of the batch is acknowledged, and the next batch starts afresh.
+deadlock for instance, is repeated with a transaction for each write. What a batch tells for the audit trail is written
+at its end with one statement; whatever undoes a write also takes back what it told. A database that fails takes the
+batch with it: every caller of the batch gets a StoreError, nothing of the batch is acknowledged, and the next batch
+starts afresh.
 """
 
 import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from threading import Condition, Lock, Thread
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +23,7 @@ from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from engine.errors import EngineError, StoreError, StoreUnavailable
+from engine.store.chain import EventChain
 from engine.store.faults import LOCK_TIMEOUT, READ_ONLY, Fault, fault_of, sqlstate_of, store_error
 
 _log = logging.getLogger(__name__)
@@ -28,6 +32,7 @@ WRITER = "writer"
 """Under this key of its `info` a write connection has the number that stands for it in what it writes."""
 WARNINGS = "warnings"
 """And under this one, on PostgreSQL, what the server has warned of."""
+_CHAIN = "chain"
 _CONFLICTS = 5
 """How often a write is repeated that gives way to those of other processes."""
 _NOT_COMMITTED = "The database did not commit the record."
@@ -47,6 +52,16 @@ def writer_of(connection: Connection) -> int:
     return number
 
 
+def chain_of(connection: Connection) -> EventChain:
+    """For work: the chain of events of this connection. It lives no longer than the connection does."""
+    chain = connection.info.get(_CHAIN)
+    if chain is None:
+        chain = connection.info[_CHAIN] = EventChain(connection.info.get(WRITER))
+    if not isinstance(chain, EventChain):
+        raise TypeError("A connection has a chain of events.")
+    return chain
+
+
 def _unexplained(connection: Connection) -> None:
     return None
 
@@ -55,7 +70,18 @@ class _RefusedError(Exception):
     """A write was refused where it cannot be undone alone."""
 
 
-class _UnconfirmedError(Exception):
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turns into a _RefusedError what is wrong with one write and not with the database."""
+    try:
+        yield
+    except (EngineError, SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, SQLAlchemyError) and fault_of(error) is not Fault.REFUSED:
+            raise
+        raise _RefusedError from error
+
+
+class UnconfirmedError(Exception):
     """The database was asked to commit and did not say that it had."""
 
 
@@ -74,20 +100,22 @@ class _Item(Generic[Answer]):
     def attempt(self, connection: Connection) -> None:
         """Do the work. Raises _RefusedError if it is refused, and lets a fault that is not this item's alone pass."""
         self._refusal = None
-        try:
+        with _refusing():
             self._answer = [self._work(connection)]
-        except (EngineError, SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
-            if isinstance(error, SQLAlchemyError) and fault_of(error) is not Fault.REFUSED:
-                raise
-            raise _RefusedError from error
 
     def attempt_alone(self, connection: Connection) -> None:
-        """Do the work or undo it and nothing else. Lets a fault that is not this item's alone pass."""
+        """Do the work and write what it tells, or undo it and nothing else. Lets a fault that is not this item's alone
+        pass."""
         connection.exec_driver_sql("SAVEPOINT item")
+        chain = chain_of(connection)
+        before = chain.mark()
         try:
             self.attempt(connection)
+            with _refusing():
+                chain.write(connection)
         except _RefusedError as refused:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT item")
+            chain.restore(before)
             error = refused.__cause__
             self._refusal = self._refuse(connection, error)
             if self._refusal is not error:
@@ -191,7 +219,7 @@ class GroupWriter:
                 self._transact(batch, apart=apart)
             except _RefusedError:
                 apart = True
-            except _UnconfirmedError as error:
+            except UnconfirmedError as error:
                 _log.error("A batch of %d records may have been committed or not.", len(batch), exc_info=error)
                 for item in batch:
                     item.fail(StoreError(_UNCONFIRMED), error)
@@ -220,6 +248,8 @@ class GroupWriter:
         """One transaction. With `apart` each item is undone alone if it is refused; else _RefusedError undoes all."""
         with self._engine.connect() as connection:
             warnings = connection.info.get(WARNINGS, [])
+            chain = chain_of(connection)
+            before = chain.mark()
             try:
                 with connection.begin() as transaction:
                     for item in batch:
@@ -227,16 +257,19 @@ class GroupWriter:
                             item.attempt_alone(connection)
                         else:
                             item.attempt(connection)
+                    with _refusing():
+                        chain.write(connection)
                     warnings.clear()
                     _confirm(transaction)
-            except DBAPIError as error:
-                if sqlstate_of(error) == READ_ONLY:
+            except BaseException as error:
+                chain.restore(before)
+                if isinstance(error, DBAPIError) and sqlstate_of(error) == READ_ONLY:
                     # Another server may be the one to write to by now.
                     connection.invalidate(error)
                 raise
             if warnings:
                 # PostgreSQL does so when it gave up waiting for a standby.
-                raise _UnconfirmedError(f"The database warned: {warnings[0]}")
+                raise UnconfirmedError(f"The database warned: {warnings[0]}")
 
     def _abandon(self, batch: Sequence[_Item[Any]]) -> None:
         with self._lock:
@@ -253,7 +286,7 @@ def _confirm(transaction: RootTransaction) -> None:
         transaction.commit()
     except DBAPIError as error:
         if _is_lost(error):
-            raise _UnconfirmedError("The connection was lost during the COMMIT.") from error
+            raise UnconfirmedError("The connection was lost during the COMMIT.") from error
         raise
 
 

@@ -6,7 +6,6 @@ from engine.token.finding import key_not_found
 from engine.token.jwk import PrivateJwk, load_private_jwk
 from engine.token.keys import PROOF, KeyReference
 from engine.token.mechanisms import KEY_TYPES
-from engine.token.pin import CommandPin, CredentialPin, EnvironmentPin, FilePin, HeldPin, Pin, PinSource, ask_pin
 from engine.token.settings import TokenSettings
 from engine.token.token import FoundKey, Token
 from engine.token.uri import Pkcs11Uri, load_uri
@@ -14,21 +13,13 @@ from engine.token.uri import Pkcs11Uri, load_uri
 __all__ = [
     "KEY_TYPES",
     "PROOF",
-    "CommandPin",
-    "CredentialPin",
-    "EnvironmentPin",
-    "FilePin",
     "FoundKey",
     "GeneratedKey",
-    "HeldPin",
     "KeyReference",
-    "Pin",
-    "PinSource",
     "Pkcs11Uri",
     "PrivateJwk",
     "Token",
     "TokenSettings",
-    "ask_pin",
     "find_attribute_faults",
     "key_not_found",
     "load_private_jwk",

@@ -15,10 +15,10 @@ from pkcs11.types import Session
 from pkcs11.types import Token as PresentToken
 
 from engine.errors import ConfigError, TokenLoginRefused, TokenUnavailable
+from engine.pin import PinSource
 from engine.token.cryptoki import session_handle
 from engine.token.mechanisms import find_usable
 from engine.token.module import Module
-from engine.token.pin import PinSource
 from engine.token.returncodes import CKR_OK, CKR_USER_ALREADY_LOGGED_IN, classify, classify_number
 from engine.token.sessions import SessionPool, close_session
 from engine.token.uri import Pkcs11Uri

@@ -13,7 +13,7 @@ from pkcs11._pkcs11 import lib
 from pkcs11.types import Session
 
 from engine.errors import ConfigError, TokenUnavailable
-from engine.token.pin import Pin
+from engine.pin import Pin
 from engine.token.returncodes import CKR_CANT_LOCK, CKR_OK, classify_number
 from engine.token.vendors import find_vendor
 

@@ -3,20 +3,23 @@
 Whichever key it is, and whether it is known here or not, each session looks at its pin before it signs with it.
 """
 
+import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from engine.errors import IssuanceDefect, TokenKeyNotFound, TokenUnavailable
 from engine.token.connection import Connection
 from engine.token.finding import find_pair
-from engine.token.keys import KeyReference, SigningKey, check_pair
+from engine.token.keys import PROOF, KeyPair, KeyReference, SigningKey, check_pair
 from engine.token.mechanisms import SignatureMechanism
+from engine.token.recorder import NoRecorder, Recorder
 from engine.token.sessions import PooledSession
 
 _log = logging.getLogger(__name__)
 
+_PROOF_SHA256 = hashlib.sha256(PROOF).hexdigest()
 _MOST = 64
 """Keys that are proven at a return: those that were last to sign for the first time."""
 
@@ -28,10 +31,16 @@ class KeysGone(Exception):
 class KnownKeys:
     """Of one token. Safe to use from any thread."""
 
-    def __init__(self, name: str, sign: Callable[[SignatureMechanism, SigningKey, bytes], bytes]) -> None:
-        """`name` is what messages call the token; `sign` makes the signatures that prove keys."""
+    def __init__(
+        self,
+        name: str,
+        sign: Callable[[SignatureMechanism, SigningKey, bytes], bytes],
+        recorder: Recorder | None = None,
+    ) -> None:
+        """`name` is what messages call the token; `sign` makes the signatures that prove keys, `recorder` is told."""
         self._name = name
         self._sign = sign
+        self._recorder = recorder or NoRecorder()
         self._lock = threading.Lock()
         self._keys: dict[KeyReference, SignatureMechanism] = {}
         """The latest last."""
@@ -99,29 +108,45 @@ class KnownKeys:
             return
         pooled = connection.pool.take()
         try:
-            absent = [key for key, mechanism in keys.items() if not self._is_proven(pooled, key, mechanism)]
+            found = self._find(pooled, keys)
+            self._prove(found, keys)
         except BaseException:
             connection.pool.drop(pooled)
             raise
         connection.pool.give_back(pooled)
-        if len(absent) == len(keys):
+        if not found:
             raise TokenUnavailable(
                 f"The token has none of the {len(keys)} keys that have signed; if they were removed from it on "
                 "purpose, start the engine anew."
             )
-        for key in absent:
+        for key in keys.keys() - found.keys():
             _log.error("Token %r came back without the key with label %r.", self._name, key.label)
             self.forget(key)
 
-    def _is_proven(self, pooled: PooledSession, key: KeyReference, mechanism: SignatureMechanism) -> bool:
-        """False if it is not there."""
-        try:
-            pair = find_pair(pooled.session, key.label, key.id, pooled.is_logged_in)
-        except TokenKeyNotFound:
-            return False
-        pair.check_pinned(key)
-        try:
-            check_pair(pair, mechanism, partial(self._sign, mechanism))
-        except IssuanceDefect:
-            raise IssuanceDefect(f"The key with label {key.label!r} made a signature that is wrong.") from None
-        return True
+    @staticmethod
+    def _find(pooled: PooledSession, keys: Iterable[KeyReference]) -> dict[KeyReference, KeyPair]:
+        """Those that are there, each the pinned one."""
+        found: dict[KeyReference, KeyPair] = {}
+        for key in keys:
+            try:
+                pair = find_pair(pooled.session, key.label, key.id, pooled.is_logged_in)
+            except TokenKeyNotFound:
+                continue
+            pair.check_pinned(key)
+            found[key] = pair
+        return found
+
+    def _prove(
+        self, found: Mapping[KeyReference, KeyPair], mechanisms: Mapping[KeyReference, SignatureMechanism]
+    ) -> None:
+        """One signature by each, told before."""
+        if not found:
+            return
+        with self._recorder.signing(self._name, tuple(found), _PROOF_SHA256) as proven:
+            for key, pair in found.items():
+                mechanism = mechanisms[key]
+                try:
+                    check_pair(pair, mechanism, partial(self._sign, mechanism))
+                except IssuanceDefect:
+                    raise IssuanceDefect(f"The key with label {key.label!r} made a signature that is wrong.") from None
+                proven.append(key)

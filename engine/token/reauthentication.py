@@ -9,9 +9,9 @@ import threading
 from pkcs11.exceptions import PKCS11Error
 
 from engine.errors import ConfigError, TokenBusy, TokenLoginRefused
+from engine.pin import PinSource
 from engine.token.keys import SigningKey
 from engine.token.mechanisms import SignatureMechanism
-from engine.token.pin import PinSource
 from engine.token.returncodes import classify
 
 

@@ -21,17 +21,19 @@ from engine.errors import (
     ConfigError,
     EngineError,
     IssuanceDefect,
+    StoreError,
     TokenBusy,
     TokenKeyAmbiguous,
     TokenLoginRefused,
     TokenUnavailable,
 )
+from engine.pin import PinSource
 from engine.token import module as modules
 from engine.token.connection import Connection, open_connection
 from engine.token.gate import Call
 from engine.token.known_keys import KnownKeys
 from engine.token.module import Module
-from engine.token.pin import PinSource
+from engine.token.recorder import NoRecorder, Recorder
 from engine.token.returncodes import classify
 from engine.token.settings import TokenSettings
 from engine.token.uri import Pkcs11Uri
@@ -70,6 +72,8 @@ class Outage:
     """What stands against its end, for operators."""
     is_refused: bool = False
     """The login was refused: nothing more is tried."""
+    is_told: bool = False
+    """The recorder knows of it."""
 
 
 class Recovery:
@@ -82,13 +86,15 @@ class Recovery:
         uri: Pkcs11Uri,
         pin: PinSource,
         keys: KnownKeys,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`keys` are those that are to be proven before the token is used again."""
+        """`keys` are those that are to be proven before the token is used again; `recorder` is told before, too."""
         self._settings = settings
         self.module = module
         self._uri = uri
         self._pin = pin
         self._keys = keys
+        self._recorder = recorder or NoRecorder()
         self._grace = min(settings.wait_seconds, _GRACE_SECONDS)
         self._limit = settings.wait_seconds + settings.sign_seconds
         self._changed = threading.Condition(threading.Lock())
@@ -239,6 +245,7 @@ class Recovery:
         pause = _FIRST_PAUSE
         while not self._closed and self._outage is not None and not self._outage.is_refused:
             try:
+                self._tell_lost(self._outage)
                 self._reconnect()
             except TokenLoginRefused as error:
                 self._say(_meaning(error), is_refused=True)
@@ -249,6 +256,14 @@ class Recovery:
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _tell_lost(self, outage: Outage) -> None:
+        if outage.is_told:
+            return
+        self._recorder.lost(self._settings.name, outage.cause)
+        with self._changed:
+            if self._outage is not None and self._outage.began == outage.began:
+                self._outage = replace(self._outage, is_told=True)
 
     def _say(self, meaning: str, *, is_refused: bool = False) -> None:
         with self._changed:
@@ -277,7 +292,7 @@ class Recovery:
     def _connect_or_restart(self) -> Connection:
         try:
             return self._connect()
-        except TokenLoginRefused:
+        except (TokenLoginRefused, StoreError):
             raise
         except _ANY_FAULT as error:
             if not self._may_restart(error):
@@ -331,6 +346,8 @@ class Recovery:
             )
             try:
                 self._keys.prove(connection)
+                if self._outage is not None:
+                    self._recorder.back(settings.name)
             except BaseException:
                 connection.give_up()
                 raise

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.errors import ConfigError
-from engine.token.pin import FilePin, PinSource
+from engine.pin import FilePin, PinSource
 from engine.token.uri import Pkcs11Uri
 
 _log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from typing import Self
 from pkcs11.constants import Attribute
 
 from engine.errors import TokenKeyNotFound, TokenUnavailable, UnsupportedRequest
+from engine.pin import PinSource
 from engine.token import module as modules
 from engine.token.administration import Administration, GeneratedKey
 from engine.token.calls import Calls
@@ -31,8 +32,8 @@ from engine.token.keys import (
 from engine.token.known_keys import KnownKeys
 from engine.token.mechanisms import SignatureMechanism, find_key_pair_kind, find_signature_mechanism
 from engine.token.module import Module
-from engine.token.pin import PinSource
 from engine.token.reauthentication import Reauthentication
+from engine.token.recorder import Recorder
 from engine.token.recovery import Recovery
 from engine.token.sessions import PooledSession
 from engine.token.settings import TokenSettings, check_uri, find_pin_source
@@ -55,10 +56,17 @@ class FoundKey:
 class Token:
     """An open token. `open` it, `close` it. Calls raise TokenError, or RequestError for what the caller can change."""
 
-    def __init__(self, settings: TokenSettings, module: Module, uri: Pkcs11Uri, pin: PinSource) -> None:
+    def __init__(
+        self,
+        settings: TokenSettings,
+        module: Module,
+        uri: Pkcs11Uri,
+        pin: PinSource,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._settings = settings
-        self._keys = KnownKeys(settings.name, self._sign_uncounted)
-        self._recovery = Recovery(settings, module, uri, pin, self._keys)
+        self._keys = KnownKeys(settings.name, self._sign_uncounted, recorder)
+        self._recovery = Recovery(settings, module, uri, pin, self._keys, recorder)
         self._calls = Calls(settings.name, self._recovery, settings.sign_seconds)
         self._administration = Administration(settings.name, self._recovery, self._calls, self._keys, self._sign)
         waiting = min(settings.wait_seconds, settings.sign_seconds / 2)  # it counts as part of the call
@@ -69,10 +77,11 @@ class Token:
         self._closed = False
 
     @classmethod
-    def open(cls, settings: TokenSettings, *, may_be_away: bool = False) -> Self:
+    def open(cls, settings: TokenSettings, *, may_be_away: bool = False, recorder: Recorder | None = None) -> Self:
         """Load the module, find the token and log in, once: a refused PIN is not tried again.
 
-        With `may_be_away` it opens as a token that is away, and comes when it can. Raises ConfigError; without, also
+        With `may_be_away` it opens as a token that is away, and comes when it can. `recorder` is told what the token
+        does by itself. Raises ConfigError; without, also
         TokenUnavailable or TokenLoginRefused.
         """
         uri = load_uri(settings.uri)
@@ -83,7 +92,7 @@ class Token:
                 settings.module, settings.environment, settings.initialize_arguments, must_start=not may_be_away
             )
             try:
-                token = cls(settings, module, uri, pin)
+                token = cls(settings, module, uri, pin, recorder)
                 if may_be_away:
                     token._recovery.open_later()
                 else:

@@ -18,12 +18,14 @@ from engine.directory.descriptors import KeySource
 from engine.errors import ConfigError, NotFound
 from engine.issuance import Caller
 from engine.profiles.orders import GenericOrder, IacaOrder, IssuerAlternativeNameOrder, SubjectName
+from engine.store import Operator
 from engine.store.address import load_address
 
 TRIAL_LABEL = "engine-trial"
 KMS_PATH = "test.tenant1.kms1"
 STORE_PATH = "test.tenant1.x509-store-1"
 SERVICE_PATH = "test.tenant1.x509-service-1"
+AUDIT_KMS_PATH, AUDIT_KEY = "engine.audit.kms", "checkpoints"
 LEAF_KEY, IACA_KEY, CA_KEY = "leaf-secp256r1", "iaca-secp256r1", "ca-secp256r1"
 RECIPE = Path(__file__).resolve().parents[2] / "softhsm" / "create-token"
 MODULES = (
@@ -97,6 +99,23 @@ jwk-token = "trial"
 require-custody = false # sign only with keys whose custody record shows them made on the token and unable to leave it
 custody-minutes = 60    # how old that examination may be; 0 examines the key before every signature
 
+# The engine's own organization, which no other's credentials see. Its one key signs checkpoints of the audit trail.
+[organizations.engine]
+tenants = ["audit"]
+
+[services."{AUDIT_KMS_PATH}"]
+type = "kms"
+token = "trial"
+
+# Every event is in a chain of hashes; a signed checkpoint every now and then holds all chains together.
+[audit]
+key = "{AUDIT_KMS_PATH}.{AUDIT_KEY}"    # signs checkpoints and nothing else; without this line there are none
+events = 1000           # so many events make a checkpoint due,
+seconds = 60.0          # and so does one event that is so old
+longest-seconds = 600.0 # how long an event may wait for its checkpoint; after that nothing is signed until it has one
+# Each checkpoint is told to a witness, best out of reach of who can change the database: a cut end shows by it.
+witness = {{ file = "audit-witness.jsonl" }}      # or {{ url = "https://witness.example.com/checkpoints" }}
+
 [accounts]
 session-hours = 12.0    # how long the session lasts that a person's log-in opens
 
@@ -133,6 +152,7 @@ def create(folder: Path, database: str | None = None) -> Path:
     except OSError as error:
         raise ConfigError(f"The data folder {folder} cannot be written: {error.strerror}: {error.filename}.") from error
     with open_engine(config_path) as engine:
+        _create_audit_key(engine)
         _create_keys(engine)
         _create_certificates(engine)
         _create_api_key(engine, folder / "api-key")
@@ -169,6 +189,14 @@ def _create_keys(engine: Engine) -> None:
     for key_id in (LEAF_KEY, IACA_KEY, CA_KEY):
         if not _exists(kms, key_id):
             kms.generate_key(key_id, "secp256r1", _caller(kms.key_path(key_id)))
+
+
+def _create_audit_key(engine: Engine) -> None:
+    """Where the configuration is one that the first start has written."""
+    path = f"{AUDIT_KMS_PATH}.{AUDIT_KEY}"
+    kms = engine.directory.kms.get(AUDIT_KMS_PATH)
+    if kms is not None and engine.config.audit.key == path and not _exists(kms, AUDIT_KEY):
+        kms.generate_key(AUDIT_KEY, "secp256r1", _caller(path))
 
 
 def _exists(kms: Kms, key_id: str) -> bool:
@@ -234,6 +262,10 @@ def _create_api_key(engine: Engine, path: Path) -> None:
     if path.exists() and find_credential(engine.store, path.read_text(encoding="utf-8").strip()) is not None:
         return
     secret = create_api_key(
-        engine.store, credential_id=f"quickstart-{os.urandom(4).hex()}", scope="test", roles=["administrator"]
+        engine.store,
+        credential_id=f"quickstart-{os.urandom(4).hex()}",
+        scope="test",
+        roles=["administrator"],
+        by=Operator("quickstart"),
     )
     _write(path, f"{secret}\n", 0o600)

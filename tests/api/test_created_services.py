@@ -202,7 +202,7 @@ def test_what_the_file_declares_hides_what_was_created_at_its_path(running: Runn
         service = engine.directory.x509_service(f"{tenant}.service")
         assert (list(service.kms), service.stores) == ([f"{tenant}.kms"], (f"{tenant}.store",))
         with pytest.raises(NotAuthorized):
-            engine.directory.delete_resource(f"{tenant}.store", lambda path: True)
+            engine.directory.delete_resource(f"{tenant}.store", lambda path: True, operator(tenant))
     path.unlink()
 
 

@@ -13,6 +13,7 @@ from engine.directory import EntryOrder, HostedKey, SelfSigned
 from engine.directory.descriptors import KeySource
 from engine.errors import NotFound, PolicyRefusal
 from engine.profiles.orders import GenericOrder, SubjectName
+from engine.store import ENGINE
 from engine.trial.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
 from tests.api.bodies import outside_certificate, outside_key
 from tests.api.conftest import Running, operator
@@ -119,11 +120,11 @@ def test_no_certificate_is_kept_in_a_store_that_was_deleted_meanwhile(running: R
     assert create_service(running, path, "x509-store").status_code == 201
     store = running.engine.directory.x509_store(path)
     order = EntryOrder("base", outside_certificate(outside_key()))
-    assert store.add_entry("one", order, None)
-    store.delete_entry("one")
+    assert store.add_entry("one", order, None, ENGINE)
+    store.delete_entry("one", ENGINE)
     assert delete(running, path).status_code == 202
     with pytest.raises(NotFound, match=r"There is no service at .*\.store\."):
-        store.add_entry("one", order, None)
+        store.add_entry("one", order, None, ENGINE)
     assert create_service(running, path, "x509-store").status_code == 201
     assert running.client.get(f"/v1/{path}/x509-store-api/certificates").json() == []
 
@@ -167,18 +168,19 @@ def test_a_service_and_the_end_of_its_tenant_never_both_succeed(running: Running
     one, other = running.engine.directory, other_engine.directory
     service = f"{new_tenant(running)}.service"
     assert create_service(running, service, "x509-service").status_code == 201
-    members = {"type": "x509-store", "name": None, "created_by": "test", "may_see": everything}
+    members = {"type": "x509-store", "name": None, "by": ENGINE, "may_see": everything}
     for _ in range(15):
         tenant = new_tenant(running)
         store = f"{tenant}.store"
         created, deleted = outcomes(
-            partial(one.create_service, store, **members), partial(other.delete_resource, tenant, everything)
+            partial(one.create_service, store, **members), partial(other.delete_resource, tenant, everything, ENGINE)
         )
         assert created is not deleted
         if deleted:
             continue
         linked, deleted = outcomes(
-            partial(other.add_dependency, service, store, everything), partial(one.delete_resource, store, everything)
+            partial(other.add_dependency, service, store, everything, ENGINE),
+            partial(one.delete_resource, store, everything, ENGINE),
         )
         assert linked is not deleted
         assert (store in one.list_dependencies(service, everything)) is linked

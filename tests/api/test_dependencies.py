@@ -9,7 +9,7 @@ import pytest
 from engine.errors import PolicyRefusal
 from engine.trial.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
 from tests.api.bodies import certificate_body, changed, csr_body, hosted
-from tests.api.conftest import Running
+from tests.api.conftest import Running, operator
 from tests.api.test_resources import assert_duplicate
 from tests.api.tree import (
     attach,
@@ -202,14 +202,14 @@ def test_another_organization_is_never_attached_whoever_asks(running: Running) -
     service = f"{new_services(running)}.service"
     dependency = "other.tenant1.x509-store"
     with pytest.raises(PolicyRefusal, match="Expected a service of the same organization"):
-        running.engine.directory.add_dependency(service, dependency, lambda path: True)
+        running.engine.directory.add_dependency(service, dependency, lambda path: True, operator(service))
     with pytest.raises(PolicyRefusal, match="Expected a service of the same organization"):
         running.engine.directory.create_service(
             f"{service}-2",
             type="x509-service",
             name=None,
             dependencies=[dependency],
-            created_by="test",
+            by=operator(service),
             may_see=lambda path: True,
         )
     assert dependency not in attached(running, service)

@@ -65,12 +65,14 @@ def secrets(running: Running) -> Mapping[str, str]:
 
 @pytest.fixture
 def nothing_happened(running: Running) -> Iterator[None]:
-    """What the test does signs nothing and leaves every table as it was."""
+    """What the test does signs nothing and leaves every table as it was but the audit trail, which tells of it."""
 
     def state() -> dict[str, object]:
         url = running.engine.config.store.url
         rows: dict[str, object] = {
-            table: sorted(map(repr, select(url, f"SELECT * FROM {table}"))) for table in metadata.tables
+            table: sorted(map(repr, select(url, f"SELECT * FROM {table}")))
+            for table in metadata.tables
+            if table != "events"
         }
         return rows | {"signatures": running.signatures}
 

@@ -29,9 +29,10 @@ from cryptography.x509.oid import NameOID
 from pkcs11 import KeyType, Mechanism, ObjectClass
 
 from engine.issuance import Caller, Corridor, Provenance, utc_now
+from engine.pin import FilePin
 from engine.profiles.issuer import issuer_from_certificate
 from engine.profiles.orders import AlternativeNames, GenericOrder, SubjectName
-from engine.token import FilePin, KeyReference, Token, TokenSettings
+from engine.token import KeyReference, Token, TokenSettings
 from engine.token.module import acquire, release
 from engine.trial.quickstart import MODULES, RECIPE
 from engine.x509.certificate import load_certificate

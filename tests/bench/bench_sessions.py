@@ -20,7 +20,8 @@ from pathlib import Path
 
 from pkcs11 import KeyType, Mechanism, ObjectClass
 
-from engine.token import FilePin, KeyReference, Token, TokenSettings
+from engine.pin import FilePin
+from engine.token import KeyReference, Token, TokenSettings
 from engine.token.module import acquire, release
 from engine.trial.quickstart import RECIPE
 from tests.faults.faulty import FaultyModule, build_module

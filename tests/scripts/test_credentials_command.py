@@ -115,7 +115,7 @@ def test_roles_are_given_by_name_and_may_be_several(operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("scope", "sentence"),
     [
-        ("tset", "Expected --scope in an organization that the configuration declares (test), found 'tset'."),
+        ("tset", "Expected --scope in an organization that the configuration declares (test, engine), found 'tset'."),
         ("test..tenant1", "Expected ids of 1 to 256 letters"),
         ("test.*", "Expected ids of 1 to 256 letters"),
         ("", "Expected ids of 1 to 256 letters"),

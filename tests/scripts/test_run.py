@@ -78,10 +78,28 @@ def test_api_key_is_readable_by_its_owner_only_and_never_printed(first) -> None:
     assert f"$(cat '{file}')" in done.stdout
 
 
+def test_first_start_leaves_an_audit_trail_that_verifies_here_and_elsewhere(first, tmp_path: Path) -> None:
+    folder, _ = first
+    config, witness, export = folder / "engine.toml", folder / "audit-witness.jsonl", tmp_path / "export.jsonl"
+
+    def run(*command: str | Path) -> list[str]:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()
+
+    here = run(*ENGINE, "audit", "verify", "--config", config)
+    run(*ENGINE, "audit", "export", "--config", config, "--output", export)
+    shutil.copy(ROOT / "engine" / "audit" / "verifier.py", tmp_path)
+    elsewhere = run(sys.executable, "-I", "verifier.py", export, "--witness", witness)
+    assert here == elsewhere
+    assert here[-1] == "verified"
+    assert f"lines of the witness that were compared: {len(witness.read_bytes().splitlines())}" in here
+
+
 def test_second_start_reuses_everything(first) -> None:
     folder, _ = first
     before = kept(folder)
-    assert len(before) == 5 + 6  # three key pairs
+    assert len(before) == 5 + 8  # four key pairs
     done = run_once(folder)
     assert done.returncode == 0, done.stderr
     assert kept(folder) == before
@@ -138,7 +156,7 @@ def test_first_start_that_was_cut_short_is_completed(tmp_path: Path, appeared: s
     process.kill()
     process.wait(timeout=DEADLINE)
     init(folder)
-    assert len(kept(folder)) == 5 + 6  # three key pairs
+    assert len(kept(folder)) == 5 + 8  # four key pairs
     subprocess.run([*ENGINE, "check", "--config", folder / "engine.toml"], check=True, timeout=DEADLINE)
 
 
@@ -149,7 +167,7 @@ def test_half_a_key_pair_from_a_start_that_was_cut_short_is_replaced(tmp_path: P
     (public_half,) = (path for path, octets in kept(folder).items() if b".leaf-secp256r1" in octets)
     Path(public_half).unlink()
     init(folder)
-    assert len(kept(folder)) == 5 + 6
+    assert len(kept(folder)) == 5 + 8
 
 
 def test_second_trial_on_a_folder_that_is_served_serves_beside_the_first(first) -> None:

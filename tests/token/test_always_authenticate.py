@@ -13,7 +13,8 @@ from pkcs11.mechanisms import KeyType, Mechanism
 from pkcs11.types import Session
 
 from engine.errors import ConfigError, TokenLoginRefused
-from engine.token import FilePin, KeyReference, Token
+from engine.pin import FilePin
+from engine.token import KeyReference, Token
 from tests.token.conftest import NewKey, verify
 from tests.token.devices import Device
 from tests.token.interposer import counted

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from engine.errors import ConfigError, EngineError
-from engine.token import FilePin, Token
+from engine.pin import FilePin
+from engine.token import Token
 from tests.token.conftest import OtherProcess
 from tests.token.devices import Device
 

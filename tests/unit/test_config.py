@@ -101,6 +101,15 @@ def test_relative_paths_mean_beside_the_file(tmp_path: Path) -> None:
         ("blocked-keys = []", 'blocked-keys = ["xyz"]', "policy.blocked-keys"),
         ('type = "x509-store"', 'type = "x509-shop"', "x509-shop"),
         ("[server]", "[server", "is not TOML"),
+        ('key = "engine.audit.kms.', 'key = "engine.audit.kms2.', "audit.key: engine.audit.kms2 is not declared as a"),
+        ('key = "engine.audit.kms.checkpoints"', 'key = "engine.audit.kms"', "audit.key"),
+        ("events = 1000", "events = 0", "audit.events"),
+        ("longest-seconds = 600.0", "longest-seconds = 60.0", "audit.longest-seconds: expected more than seconds, 60"),
+        ('{ file = "audit-witness.jsonl" }', "{ }", "audit.witness: expected exactly one of file, url, found none"),
+        ('file = "audit-witness.jsonl"', 'file = "w", url = "http://w/"', "exactly one of file, url, found both"),
+        ('file = "audit-witness.jsonl"', 'url = "ftp://w/"', "audit.witness.url: expected http://HOST/PATH"),
+        ('file = "audit-witness.jsonl"', 'url = "https://user:secret@w/"', "audit.witness.url: expected http"),
+        ('file = "audit-witness.jsonl"', 'url = "https://w:99999/"', "audit.witness.url"),
     ],
 )
 def test_a_fault_is_refused_and_named(tmp_path: Path, before: str, after: str, sentence: str) -> None:

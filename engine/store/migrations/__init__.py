@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, String, column, inspect, select, tabl
 
 from engine.errors import ConfigError
 
-HEAD = "0002"
-KNOWN = ("0001", HEAD)
+HEAD = "0003"
+KNOWN = ("0001", "0002", HEAD)
 _VERSION = select(column("version_num", String)).select_from(table("alembic_version"))
 # Alembic keeps what it is at in variables of its modules.
 _one_at_a_time = threading.Lock()

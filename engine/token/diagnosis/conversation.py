@@ -18,11 +18,11 @@ from typing import Any
 from pkcs11.exceptions import PKCS11Error
 
 from engine.errors import EngineError, TokenKeyAmbiguous, TokenKeyNotFound
+from engine.pin import HeldPin, Pin
 from engine.token.diagnosis import rates, steps
 from engine.token.diagnosis.examination import Examination, Said
 from engine.token.diagnosis.reports import KeyToTry, Names, Outcome, Report, StepFailed
 from engine.token.keys import KeyReference
-from engine.token.pin import HeldPin, Pin
 from engine.token.returncodes import classify
 from engine.token.settings import TokenSettings
 from engine.token.token import Token

@@ -8,9 +8,9 @@ from typing import TypeVar
 from pkcs11.types import Session
 from pkcs11.types import Token as PresentToken
 
+from engine.pin import Pin
 from engine.token.diagnosis.reports import Outcome
 from engine.token.module import Module
-from engine.token.pin import Pin
 from engine.token.settings import TokenSettings
 from engine.token.uri import Pkcs11Uri, load_uri
 

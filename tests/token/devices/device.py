@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.token import FilePin, TokenSettings
+from engine.pin import FilePin
+from engine.token import TokenSettings
 
 LABEL = "engine-tests"
 SECONDS = 30.0

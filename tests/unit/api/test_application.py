@@ -14,6 +14,7 @@ import pytest
 from engine.api import build_application
 from engine.directory import Permission
 from engine.errors import EngineError, NotFound, StoreError, TokenBusy, TokenUnavailable
+from engine.issuance import Caller
 from tests.in_process import InProcessClient
 
 CALL = "/v1/test.tenant1.x509-service-1/x509-service-api/csrs"
@@ -34,12 +35,27 @@ class KnownCredential:
 
 
 @dataclass
+class Told:
+    """What the audit trail would be told."""
+
+    refused: list[tuple[str, str, str]] = field(default_factory=list)
+    counted: list[tuple[str, str]] = field(default_factory=list)
+
+    def record(self, caller: Caller, target: str, error: EngineError, *, call: str, step: str) -> None:
+        self.refused.append((target, type(error).__name__, step))
+
+    def count(self, kind: str, caller: Caller) -> None:
+        self.counted.append((kind, caller.source))
+
+
+@dataclass
 class SmallDirectory:
     """One credential, no services, and a fault if one is set."""
 
     fault: Exception | None = None
     parts: dict[str, str] = field(default_factory=lambda: {"token trial": "ready", "store": "ready"})
     looked_up: list[str] = field(default_factory=list)
+    refusals: Told = field(default_factory=Told)
 
     def find_credential(self, secret: str) -> KnownCredential | None:
         return KnownCredential() if secret == "right" else None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigError
-from engine.token import CommandPin, CredentialPin, EnvironmentPin, FilePin, HeldPin, Pin
+from engine.pin import CommandPin, CredentialPin, EnvironmentPin, FilePin, HeldPin, Pin
 
 SECRET = "hunter2-0451"
 

@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -166,6 +167,11 @@ def ask_pin(token: str) -> Pin:
     except (EOFError, KeyboardInterrupt, UnicodeError):
         raise ConfigError(f"The PIN of token {token!r} was not typed.") from None
     return _checked(typed, "PIN", "The terminal's line")
+
+
+def ask_pins(tokens: Iterable[str]) -> dict[str, Pin]:
+    """As `ask_pin`, of each of these tokens; by the token's name."""
+    return {token: ask_pin(token) for token in tokens}
 
 
 def _read_file(path: str, called: str, what: str, *, closed_to: int) -> Pin:

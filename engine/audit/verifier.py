@@ -1,0 +1,581 @@
+"""Verify an audit trail that was exported by the signing engine. Stands alone: Python 3.11 and `cryptography`.
+
+    python verifier.py export.jsonl --witness witness.jsonl --key audit-key.pem
+
+Exit code 0: nothing was found; 1: something was, and is named, the first bad row first; 2: the command line is wrong.
+
+What is verified, in octets. Canonical JSON is UTF-8 with members sorted by name, no white space, and no escape that
+JSON does not ask for. A hash is SHA-256, written in lower-case hex.
+
+*Event*: canonical JSON of actor, details, kind, outcome, previous, recordedAt, requestId, sequence, source, target and
+writer. Its hash is that of the octet 00 and the JSON: the leaf hash of RFC 6962 section 2.1. Events of one writer are a
+chain: sequence counts from 1, and previous is the hash of the event before, 64 zeros in the first.
+
+*Checkpoint*: canonical JSON of
+
+    chains      for each writer with events in it: the sequence and the hash of its last one
+    events      how many events are in it
+    key         the hash of the public key (DER SubjectPublicKeyInfo) that signs it
+    number      counts from 1
+    previous    the hash of the checkpoint before, 64 zeros in the first
+    recordedAt  the time
+    root        the Merkle Tree Hash (RFC 6962 section 2.1) of its events' hashes, by writer (a number), then sequence
+    total       how many events are in it and all before it
+
+and a signature of that by the key: ECDSA with the hash that is as wide as the curve (SHA-256, -384, -512), RSA PKCS #1
+v1.5 with SHA-256, or Ed25519. Every event up to the last of its chain in a checkpoint is in that checkpoint or in one
+before.
+
+*Export*, one JSON object a line: {"event": ..., "hash": ..., "checkpoint": number or null}, by writer and sequence, and
+{"checkpoint": the octets as a string, "signature": base64 or null, "key": base64}, by number.
+
+*Witness*, one JSON object a line: {"statement": a checkpoint's octets as a string, "signature": base64, "key": base64}.
+It is kept where who can change the trail cannot change it: the end of the trail can be cut off unseen, but for it.
+"""
+
+import argparse
+import base64
+import binascii
+import json
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
+
+ZEROS = "0" * 64
+_TOLD = ("actor", "details", "kind", "outcome", "recordedAt", "requestId", "source", "target")
+_EVENT_MEMBERS = frozenset([*_TOLD, "previous", "sequence", "writer"])
+_CHECKPOINT_MEMBERS = frozenset(["chains", "events", "key", "number", "previous", "recordedAt", "root", "total"])
+_MOST_FAULTS = 100
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is there twice")
+    return members
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_decode = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is not as it was written: the row, and what is wrong with it."""
+
+    row: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.row}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """What is remembered of a checkpoint."""
+
+    digest: str
+    events: int
+    root: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What was seen."""
+
+    faults: list[Fault] = field(default_factory=list)
+    more_faults: int = 0
+    events: int = 0
+    chains: int = 0
+    checkpoints: int = 0
+    last_checkpoint: str = ""
+    """When it was recorded."""
+    uncovered: int = 0
+    """Events that no signed checkpoint covers: it is their chain alone that speaks for them."""
+    uncovered_since: str = ""
+    is_signature_due: bool = False
+    """Whether a checkpoint follows the last signed one that is not signed yet."""
+    keys: list[str] = field(default_factory=list)
+    """The hashes of the keys that have signed."""
+    witness_lines: int | None = None
+    """None: there was no witness."""
+
+    def add(self, fault: Fault) -> None:
+        """One more; those beyond the first hundred are only counted."""
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(fault)
+        else:
+            self.more_faults += 1
+
+    def lines(self) -> Iterator[str]:
+        """For people to read."""
+        yield from map(str, self.faults)
+        if self.more_faults:
+            yield f"... and {self.more_faults} more"
+        yield f"events: {self.events}, chains: {self.chains}, signed checkpoints: {self.checkpoints}" + (
+            f", the last of {self.last_checkpoint}" if self.last_checkpoint else ""
+        )
+        if self.uncovered:
+            yield f"events not yet covered by a checkpoint: {self.uncovered}, the oldest of {self.uncovered_since}"
+        if self.is_signature_due:
+            yield "a checkpoint waits for its signature"
+        yield from (f"signed by the key with SPKI SHA-256 {key}" for key in self.keys)
+        if self.witness_lines is None:
+            yield "no witness was given: whether the end of the trail was cut off cannot be told"
+        else:
+            yield f"lines of the witness that were compared: {self.witness_lines}"
+        yield "FAILED" if self.faults else "verified"
+
+
+class TrailVerifier:
+    """Takes in a whole trail: checkpoints by number, then the witness, then events by writer and sequence.
+
+    Needs a few dozen octets for each checkpoint and nothing for an event.
+    """
+
+    def __init__(self, trusted: Collection[str] | None = None) -> None:
+        """`trusted` are SPKI SHA-256 of keys that may sign; None: any, and the report says which."""
+        self.report = Report()
+        self._trusted = trusted
+        self._statements: dict[int, _Statement] = {}
+        self._pending: _Statement | None = None
+        self._previous = ZEROS
+        self._total = 0
+        self._coverage: dict[int, list[tuple[int, int, str]]] = {}
+        """By writer: number of the checkpoint, sequence and hash of the last event in it."""
+        self._witnessed: set[int] = set()
+        self._trees: dict[int, _Tree] = {}
+        self._roots_checked: set[int] = set()
+        self._chain: _Chain | None = None
+        self._writers: set[int] = set()
+
+    def take_checkpoint(self, number: object, statement: object, signature: bytes | None, key: object) -> None:
+        """One checkpoint. Without a `signature` it is the one that is being made, and covers nothing yet."""
+        row = f"checkpoint {number}"
+        expected = len(self._statements) + 1
+        if self._pending is not None:
+            self._fault(row, "the checkpoint before it has no signature")
+        if number != expected:
+            self._fault(row, f"expected checkpoint {expected} here")
+        members = self._load_statement(row, statement)
+        if members is None or not isinstance(statement, str) or not isinstance(number, int):
+            self._statements[expected] = _Statement("", 0, "")
+            return
+        if members["number"] != number:
+            self._fault(row, f"its statement is that of checkpoint {members['number']}")
+        if members["previous"] != self._previous:
+            self._fault(row, f"it does not follow the statement of checkpoint {expected - 1} that is here")
+        if members["total"] != self._total + members["events"]:
+            self._fault(row, f"expected a total of {self._total + members['events']}, found {members['total']}")
+        octets = statement.encode()
+        remembered = _Statement(sha256(octets).hexdigest(), members["events"], members["root"])
+        if signature is None:
+            self._pending = remembered
+            self.report.is_signature_due = True
+            return
+        if what := self._signature_fault(octets, members, signature, key):
+            self._fault(row, what)
+        self._previous, self._total = remembered.digest, members["total"]
+        self._statements[expected] = remembered
+        for writer, (sequence, head) in sorted(members["chains"].items()):
+            self._coverage.setdefault(int(writer), []).append((expected, sequence, head))
+        self.report.checkpoints += 1
+        self.report.last_checkpoint = members["recordedAt"]
+
+    def take_witness(self, lines: Iterable[str], name: str) -> None:
+        """The lines of one witness; there may be several that complete each other."""
+        self.report.witness_lines = self.report.witness_lines or 0
+        for line_number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            row = f"{name} line {line_number}"
+            try:
+                kept = load_json(line)
+                statement, key = str(kept["statement"]), _load_base64(kept["key"])
+                signature = _load_base64(kept["signature"])
+            except (ValueError, KeyError, TypeError):
+                # What a crash has torn was written again; if it was not, a checkpoint is missing below.
+                continue
+            self.report.witness_lines += 1
+            members = self._load_statement(row, statement)
+            if members is not None:
+                self._compare(row, statement.encode(), members, signature, key)
+
+    def _compare(self, row: str, octets: bytes, members: Mapping[str, Any], signature: bytes, key: bytes) -> None:
+        number, digest = members["number"], sha256(octets).hexdigest()
+        known = self._statements.get(number)
+        if known is not None and known.digest == digest:
+            self._witnessed.add(number)
+            return
+        if self._pending is not None and self._pending.digest == digest:
+            return
+        if what := self._signature_fault(octets, members, signature, key):
+            self._fault(row, what)
+        elif known is not None:
+            self._fault(f"checkpoint {number}", f"it is not the one that the witness has ({row})")
+        else:
+            self._fault(f"checkpoint {number}", f"it is missing, and the witness has it ({row}): the end was cut off")
+
+    def take_event(self, event: object, hash_: object, checkpoint: object) -> None:
+        """One event, the hash that is kept beside it, and the number of the checkpoint that is said to cover it."""
+        try:
+            writer, sequence, previous = _load_event_place(event)
+            digest = sha256(b"\x00" + _encode(event).encode())
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            self._fault(f"event after {self._place()}", f"it is not an event: {error}")
+            return
+        self.report.events += 1
+        chain = self._chain
+        if chain is None or chain.writer != writer:
+            chain = self._begin_chain(writer)
+        row = f"event {sequence} of writer {writer}"
+        wrong = len(self.report.faults) + self.report.more_faults
+        if digest.hexdigest() != hash_:
+            self._fault(row, "it does not have the hash that is kept with it: it was changed")
+        if sequence > chain.last + 1:
+            self._fault(row, f"{_span(chain.last + 1, sequence - 1)} missing, which came before it")
+        elif sequence <= chain.last:
+            self._fault(row, f"it is out of order, or there twice: it comes after event {chain.last}")
+        elif previous != chain.hash:
+            self._fault(row, f"it does not follow event {chain.last} as that is here: one of both was changed")
+        is_sound = wrong == len(self.report.faults) + self.report.more_faults
+        self._cover(chain, row, event, digest.digest(), sequence, checkpoint, is_sound)
+        chain.last, chain.hash = sequence, str(hash_)
+
+    def _cover(
+        self,
+        chain: "_Chain",
+        row: str,
+        event: Any,
+        digest: bytes,
+        sequence: int,
+        checkpoint: object,
+        is_sound: bool,
+    ) -> None:
+        while chain.covering and chain.covering[0][1] < sequence:
+            chain.covering.pop(0)
+        if not chain.covering:
+            self.report.uncovered += 1
+            self.report.uncovered_since = min(
+                self.report.uncovered_since or str(event["recordedAt"]), str(event["recordedAt"])
+            )
+            if checkpoint is not None:
+                self._fault(row, f"it says that checkpoint {checkpoint} covers it, and no signed one does")
+            return
+        number, last, head = chain.covering[0]
+        if checkpoint != number:
+            self._fault(row, f"checkpoint {number} covers it, and it says {checkpoint or 'none'}")
+        if sequence == last and digest.hex() != head and is_sound:
+            since = chain.covered + 1
+            among = f"one of events {since} to {last}" if since < last else "it"
+            self._fault(row, f"checkpoint {number} has another hash: {among} was changed and hashed anew")
+        if sequence == last:
+            chain.covered = last
+        tree = self._trees.get(number)
+        if tree is None:
+            tree = self._trees[number] = _Tree()
+        tree.add(digest)
+        if tree.size == self._statements[number].events:
+            self._check_root(number, tree)
+
+    def finish(self) -> Report:
+        """What was seen, after the last event."""
+        self._end_chain()
+        for writer in sorted(self._coverage.keys() - self._writers):
+            number, last, _ = self._coverage[writer][-1]
+            row = f"event 1 of writer {writer}"
+            self._fault(row, f"{_span(1, last)} missing; checkpoint {number} has seen event {last}")
+        for number, tree in sorted(self._trees.items()):
+            self._check_root(number, tree)
+        for number in sorted(self._statements.keys() - self._roots_checked):
+            self._fault(f"checkpoint {number}", "none of its events is here")
+        if self.report.witness_lines is not None:
+            for number in sorted(self._statements.keys() - self._witnessed):
+                self._fault(f"checkpoint {number}", "the witness does not have it")
+        return self.report
+
+    def _begin_chain(self, writer: int) -> "_Chain":
+        self._end_chain()
+        if self._chain is not None and writer < self._chain.writer:
+            self._fault(f"events of writer {writer}", "they are out of order: writers must come by number")
+        self._writers.add(writer)
+        self.report.chains = len(self._writers)
+        self._chain = _Chain(writer, list(self._coverage.get(writer, ())))
+        return self._chain
+
+    def _end_chain(self) -> None:
+        chain = self._chain
+        if chain is not None and chain.covering and chain.covering[-1][1] > chain.last:
+            number, last, _ = chain.covering[-1]
+            row = f"event {chain.last + 1} of writer {chain.writer}"
+            self._fault(row, f"{_span(chain.last + 1, last)} missing; checkpoint {number} has seen event {last}")
+
+    def _check_root(self, number: int, tree: "_Tree") -> None:
+        statement = self._statements[number]
+        self._trees.pop(number)
+        first_time = number not in self._roots_checked
+        self._roots_checked.add(number)
+        if not first_time or tree.size != statement.events:
+            self._fault(f"checkpoint {number}", f"it has {statement.events} events, and others or not as many are here")
+        elif tree.root().hex() != statement.root:
+            self._fault(f"checkpoint {number}", "its root is not that of its events: one of them was changed")
+
+    def _load_statement(self, row: str, statement: object) -> Mapping[str, Any] | None:
+        try:
+            return load_checkpoint(statement)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            self._fault(row, f"its statement is not one: {error}")
+            return None
+
+    def _signature_fault(self, octets: bytes, members: Mapping[str, Any], signature: bytes, key: object) -> str | None:
+        if not isinstance(key, bytes) or sha256(key).hexdigest() != members["key"]:
+            return "its key is not the one that its statement names"
+        if self._trusted is not None and members["key"] not in self._trusted:
+            return f"it was signed by a key that may not, with SPKI SHA-256 {members['key']}"
+        if members["key"] not in self.report.keys:
+            self.report.keys.append(members["key"])
+        try:
+            check_signature(key, signature, octets)
+        except InvalidSignature:
+            return "its signature does not verify"
+        except (ValueError, UnsupportedAlgorithm) as error:
+            return f"its key cannot be used: {error}"
+        return None
+
+    def _place(self) -> str:
+        return "none" if self._chain is None else f"event {self._chain.last} of writer {self._chain.writer}"
+
+    def _fault(self, row: str, what: str) -> None:
+        self.report.add(Fault(row, what))
+
+
+@dataclass(slots=True)
+class _Chain:
+    """Where the verifier is in the events of a writer."""
+
+    writer: int
+    covering: list[tuple[int, int, str]]
+    """Checkpoints still to come by: number, sequence and hash of the last event."""
+    last: int = 0
+    hash: str = ZEROS
+    covered: int = 0
+
+
+class _Tree:
+    """The Merkle Tree Hash of leaves that come one by one."""
+
+    __slots__ = ("_perfect", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._perfect: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """The next leaf, by its hash."""
+        count, node = self.size, leaf
+        while count & 1:
+            node = sha256(b"\x01" + self._perfect.pop() + node).digest()
+            count >>= 1
+        self._perfect.append(node)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Of the leaves so far; at least one."""
+        perfect = list(self._perfect)
+        root = perfect.pop()
+        while perfect:
+            root = sha256(b"\x01" + perfect.pop() + root).digest()
+        return root
+
+
+def canonical(value: object) -> str:
+    """Canonical JSON. Raises ValueError, TypeError."""
+    return _encode(value)
+
+
+def load_json(text: str) -> Any:
+    """JSON in which no object has a member twice. Raises ValueError, TypeError."""
+    return _decode(text)
+
+
+def load_checkpoint(statement: object) -> Mapping[str, Any]:
+    """The members of a checkpoint's statement. Raises ValueError unless it is canonical and every member fits."""
+    if not isinstance(statement, str):
+        raise ValueError("expected text")
+    members = load_json(statement)
+    if not isinstance(members, dict) or members.keys() != _CHECKPOINT_MEMBERS:
+        raise ValueError("expected the members of a checkpoint")
+    statement.encode()
+    if canonical(members) != statement:
+        raise ValueError("expected canonical JSON")
+    if any(type(members[name]) is not int or members[name] < 1 for name in ("events", "number", "total")):
+        raise ValueError("expected events, number and total to be positive numbers")
+    if not all(isinstance(members[name], str) for name in ("key", "previous", "recordedAt", "root")):
+        raise ValueError("expected key, previous, recordedAt and root to be strings")
+    chains = members["chains"]
+    if not isinstance(chains, dict) or not chains:
+        raise ValueError("expected chains to be an object with members")
+    for writer, head in chains.items():
+        if str(int(writer)) != writer or not isinstance(head, list) or len(head) != 2:
+            raise ValueError("expected chains to have a sequence and a hash for each writer")
+        if type(head[0]) is not int or not isinstance(head[1], str):
+            raise ValueError("expected chains to have a sequence and a hash for each writer")
+    return members
+
+
+def check_signature(key: bytes, signature: bytes, octets: bytes) -> None:
+    """Raises InvalidSignature unless the key, DER SubjectPublicKeyInfo, has signed; ValueError for one it cannot be."""
+    public = load_der_public_key(key)
+    if isinstance(public, EllipticCurvePublicKey):
+        digest = {256: SHA256(), 384: SHA384(), 521: SHA512()}.get(public.curve.key_size)
+        if digest is None:
+            raise ValueError(f"no checkpoint is signed on {public.curve.name}")
+        public.verify(signature, octets, ECDSA(digest))
+    elif isinstance(public, RSAPublicKey):
+        public.verify(signature, octets, PKCS1v15(), SHA256())
+    elif isinstance(public, Ed25519PublicKey):
+        public.verify(signature, octets)
+    else:
+        raise ValueError("no checkpoint is signed by such a key")
+
+
+def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
+    """Raises ValueError unless the audit path (RFC 6962 section 2.1.1) leads from the leaf's hash to the root.
+
+    `index` counts from 0 among `size` leaves; the path's lowest node comes first. As RFC 9162 section 2.1.3.2 does it.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"expected the index of one of {size} leaves, found {index}")
+    node, last = leaf, size - 1
+    for sibling in path:
+        if last == 0:
+            raise ValueError("the audit path is too long")
+        if index & 1 or index == last:
+            node = sha256(b"\x01" + sibling + node).digest()
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
+        else:
+            node = sha256(b"\x01" + node + sibling).digest()
+        index, last = index >> 1, last >> 1
+    if last != 0:
+        raise ValueError("the audit path is too short")
+    if node != root:
+        raise ValueError("the audit path does not lead to the root")
+
+
+def _load_event_place(event: object) -> tuple[int, int, str]:
+    """Writer, sequence and previous hash. Raises ValueError, TypeError unless it has the members of an event."""
+    if not isinstance(event, dict) or event.keys() != _EVENT_MEMBERS:
+        raise ValueError("expected the members of an event")
+    sequence, writer, previous = event["sequence"], event["writer"], event["previous"]
+    if type(sequence) is not int or not isinstance(previous, str) or str(int(writer)) != writer:
+        raise ValueError("expected sequence to be a number, writer a number in a string, previous a string")
+    return int(writer), sequence, previous
+
+
+def _span(first: int, last: int) -> str:
+    return f"event {first} is" if first == last else f"events {first} to {last} are"
+
+
+def _load_base64(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("expected base64 in a string")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"expected base64: {error}") from None
+
+
+def read_keys(path: Path) -> frozenset[str]:
+    """SPKI SHA-256 of every public key in a PEM file. Raises ValueError, OSError."""
+    end = b"-----END PUBLIC KEY-----"
+    blocks = path.read_bytes().split(end)[:-1]
+    if not blocks:
+        raise ValueError(f"{path} holds no PEM of a PUBLIC KEY")
+    keys = [load_pem_public_key(block[block.index(b"-----BEGIN") :] + end + b"\n") for block in blocks]
+    return frozenset(
+        sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest() for key in keys
+    )
+
+
+def read_witnesses(verifier: TrailVerifier, paths: Iterable[Path]) -> None:
+    """Have the verifier take each file in. Raises OSError."""
+    for path in paths:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            verifier.take_witness(lines, path.name)
+
+
+def verify_export(path: Path, witnesses: Sequence[Path], trusted: Collection[str] | None) -> Report:
+    """Verify an exported file. Raises ValueError for a line that is not of an export, OSError."""
+    verifier = TrailVerifier(trusted)
+
+    def checkpoint(line: Mapping[str, Any]) -> None:
+        if "event" in line:
+            return
+        statement, signature = line["checkpoint"], line["signature"]
+        try:
+            number = json.loads(statement)["number"]
+        except (ValueError, TypeError, KeyError):
+            number = "?"
+        verifier.take_checkpoint(
+            number, statement, None if signature is None else _load_base64(signature), _load_base64(line["key"])
+        )
+
+    def event(line: Mapping[str, Any]) -> None:
+        if "event" in line:
+            verifier.take_event(line["event"], line["hash"], line["checkpoint"])
+
+    _each_line(path, checkpoint)
+    read_witnesses(verifier, witnesses)
+    _each_line(path, event)
+    return verifier.finish()
+
+
+def _each_line(path: Path, take: Callable[[Mapping[str, Any]], None]) -> None:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                take(load_json(line))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ValueError(f"{path} line {number} is not of an export: {error}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify what the command line names; the exit code."""
+    parser = argparse.ArgumentParser(description="Verify an audit trail that was exported by the signing engine.")
+    parser.add_argument("export", type=Path, help="the file that `signing-engine audit export` made, of all events")
+    parser.add_argument("--witness", type=Path, action="append", default=[], help="JSON lines; may be given twice")
+    parser.add_argument("--key", type=Path, action="append", default=[], help="PEM of public keys that may sign")
+    options = parser.parse_args(arguments)
+    try:
+        trusted = frozenset[str]().union(*map(read_keys, options.key)) if options.key else None
+        report = verify_export(options.export, options.witness, trusted)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"{line}\n" for line in report.lines()))
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Checkpoints of the audit trail, as the configuration file wants them: the key, the witness and what keeps them up."""
+
+from datetime import UTC, datetime
+
+from engine.audit.checkpoint import CheckpointMaker, Witness
+from engine.audit.keeper import CheckpointKeeper, Gate
+from engine.audit.witness import FileWitness, UrlWitness
+from engine.config import AuditConfig, WitnessConfig
+from engine.directory import Directory
+from engine.directory.audit_guard import AuditGuard
+from engine.errors import ConfigError, NotFound
+from engine.store import Store
+
+
+def build_guard(config: AuditConfig, store: Store) -> AuditGuard:
+    """What every KMS and the corridor ask. Raises StoreError."""
+    if config.key is None:
+        return AuditGuard()
+    try:
+        spki_sha256 = store.find_key(config.key).spki_sha256
+    except NotFound:
+        spki_sha256 = None
+    return AuditGuard(config.key, spki_sha256, Gate(config.longest_seconds))
+
+
+def build_keeper(config: AuditConfig, guard: AuditGuard, directory: Directory) -> CheckpointKeeper | None:
+    """What makes checkpoints while the engine serves; None if it makes none."""
+    if config.key is None or not isinstance(guard.gate, Gate):
+        return None
+    kms = directory.find_kms(config.key.rpartition(".")[0])
+    maker = CheckpointMaker(directory.store, kms.checkpoint_signer, _build_witness(config.witness), _utc_now)
+    return CheckpointKeeper(
+        maker=maker,
+        find_waiting_events=directory.store.find_waiting_events,
+        gate=guard.gate,
+        now=_utc_now,
+        events=config.events,
+        seconds=config.seconds,
+    )
+
+
+def _build_witness(config: WitnessConfig | None) -> Witness | None:
+    if config is None:
+        return None
+    if config.file is not None:
+        return FileWitness(config.file)
+    return None if config.url is None else UrlWitness(config.url)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def check_audit_key(config: AuditConfig, store: Store) -> None:
+    """Raises ConfigError if checkpoints are to be signed by a key that is not there, or that is for something else."""
+    if config.key is None:
+        return
+    try:
+        row = store.find_key(config.key)
+    except NotFound:
+        raise ConfigError(
+            f"audit.key: there is no key at {config.key}; make it with signing-engine keys generate {config.key}."
+        ) from None
+    others = [other.path for other in store.list_keys_by_spki(row.spki_sha256) if other.path != config.key]
+    if others:
+        raise ConfigError(f"audit.key: expected a key of its own, and {', '.join(others)} stands for {config.key} too.")
+    if store.has_issued(row.spki_sha256):
+        raise ConfigError(f"audit.key: expected a key that signs nothing else, and {config.key} has a certificate.")
+
+
+def audit_lines(config: AuditConfig) -> tuple[str, ...]:
+    """For people: what becomes of the audit trail."""
+    if config.key is None:
+        return ("audit: WARNING: no audit.key is set, so the audit trail has no signed checkpoints",)
+    lines = (
+        f"audit: checkpoints by {config.key}, every {config.events} events or {config.seconds:g} seconds; nothing is "
+        f"signed when there was none for {config.longest_seconds:g} seconds",
+    )
+    if config.witness is None:
+        return (*lines, "audit: WARNING: no audit.witness is set, so a trail whose end is cut off looks whole")
+    return (*lines, f"audit: witness {config.witness.file or config.witness.url}")

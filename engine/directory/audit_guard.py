@@ -1,0 +1,45 @@
+"""What the audit trail asks of every key: the one that signs its checkpoints signs nothing else, and no key signs while
+the trail cannot be covered by checkpoints.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.errors import NotAuthorized
+
+
+class Gate(Protocol):
+    """Open or closed."""
+
+    def check_open(self) -> None:
+        """Raises StoreUnavailable while nothing may be signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditGuard:
+    """Without any of these, nothing is refused."""
+
+    key_path: str | None = None
+    """The path of the audit key."""
+    spki_sha256: str | None = None
+    """Of the audit key, once it is registered: other paths or certificates may not stand for it."""
+    gate: Gate | None = field(default=None, repr=False)
+
+    def check_open(self) -> None:
+        """Raises StoreUnavailable while nothing may be signed."""
+        if self.gate is not None:
+            self.gate.check_open()
+
+    def check_path(self, path: str) -> None:
+        """Raises NotAuthorized for the path of the audit key."""
+        if path == self.key_path:
+            raise _refusal(path)
+
+    def check_key(self, spki_sha256: str) -> None:
+        """Raises NotAuthorized for the audit key, by the SHA-256 of its SubjectPublicKeyInfo."""
+        if spki_sha256 == self.spki_sha256:
+            raise _refusal(self.key_path)
+
+
+def _refusal(path: str | None) -> NotAuthorized:
+    return NotAuthorized(f"The key {path} signs checkpoints of the audit trail and may be used for nothing else.")

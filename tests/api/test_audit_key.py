@@ -1,0 +1,230 @@
+"""The key that signs checkpoints of the audit trail signs nothing else, and no key signs while there are none."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from engine.__main__ import main
+from engine.app import SERVE, Engine, open_engine
+from engine.directory.credentials import create_api_key
+from engine.errors import ConfigError, NotAuthorized, StoreUnavailable
+from engine.store import Operator
+from engine.x509.spki import load_spki, render_public_jwk
+from tests.api.bodies import certificate_body, changed, described_jwk, hosted
+from tests.api.conftest import Running, keys_call, operator
+from tests.in_process import InProcessClient
+
+AUDIT_KMS = "engine.audit.kms"
+AUDIT_KEY = f"{AUDIT_KMS}.checkpoints"
+MORE = """
+[services."engine.audit.kms2"]
+type = "kms"
+token = "trial"
+allow-adopt = true
+
+[services."engine.audit.x509-store"]
+type = "x509-store"
+
+[services."engine.audit.x509-service"]
+type = "x509-service"
+kms = ["engine.audit.kms", "engine.audit.kms2"]
+stores = ["engine.audit.x509-store"]
+"""
+
+
+class Audited:
+    """An engine whose audit KMS is open to whoever may not have it: a service is attached, a credential reaches it."""
+
+    def __init__(self, engine: Engine, client: InProcessClient) -> None:
+        self.engine = engine
+        self.client = client
+
+    def issue(self, body: dict[str, Any], call: str = "certificate") -> httpx.Response:
+        return self.client.post(f"/v1/engine.audit.x509-service/x509-service-api/{call}", json=body)
+
+    @property
+    def signatures(self) -> int:
+        return self.engine.tokens["trial"].signatures
+
+
+@pytest.fixture
+def folder(running: Running, data_folder: Path) -> Path:
+    return data_folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_policy_as_before(running: Running, data_folder: Path) -> Iterator[None]:
+    """The next start, in another file, is not to be one with another policy."""
+    yield
+    open_engine(data_folder / "engine.toml").close()
+
+
+@pytest.fixture
+def config(folder: Path) -> Iterator[Path]:
+    """Beside the one that is served: the same tokens and database."""
+    text = (folder / "engine.toml").read_text(encoding="utf-8") + MORE
+    text = text.replace("seconds = 60.0          #", "seconds = 0.001 #").replace(
+        "longest-seconds = 600.0", "longest-seconds = 0.002"
+    )
+    path = folder / "audited.toml"
+    path.write_text(text.replace("audit-witness.jsonl", "witness/audit.jsonl"), encoding="utf-8")
+    yield path
+    path.unlink()
+
+
+@pytest.fixture
+def audited(config: Path) -> Iterator[Audited]:
+    with open_engine(config, purpose=SERVE) as engine:
+        by = Operator("a test")
+        secret = create_api_key(
+            engine.store, credential_id=f"audited-{id(engine)}", scope="engine", roles=["administrator"], by=by
+        )
+        with InProcessClient(engine.application, {"authorization": f"Bearer {secret}"}) as client:
+            yield Audited(engine, client)
+
+
+def refused(response: httpx.Response) -> None:
+    assert response.status_code == 403, response.text
+    assert f"The key {AUDIT_KEY} signs checkpoints of the audit trail" in response.text
+
+
+def test_it_signs_no_certification_request(audited: Audited) -> None:
+    before = audited.signatures
+    body = {
+        "type": "generic",
+        "subjectKeyDescriptor": hosted("checkpoints", AUDIT_KMS),
+        "subjectName": {"commonName": "x"},
+    }
+    refused(audited.issue(body, "csrs"))
+    assert audited.signatures == before
+
+
+def test_it_signs_no_certificate_of_its_own_or_of_others(audited: Audited) -> None:
+    before = audited.signatures
+    own = {"type": "key-descriptor", "keyDescriptor": hosted("checkpoints", AUDIT_KMS)}
+    body = {"certificateData": {"subjectName": {"commonName": "x"}}, "subjectPublicKeySource": own}
+    refused(audited.issue({**body, "issuer": {"type": "self-signed"}}))
+    issuer = {"type": "ca-signed", "issuerKeyDescriptor": hosted("checkpoints", AUDIT_KMS)}
+    refused(audited.issue(changed(certificate_body(), "issuer", issuer)))
+    iaca = {
+        "iacaKeyDesc": hosted("checkpoints", AUDIT_KMS),
+        "certificateData": {
+            "country": "DE",
+            "commonName": "x",
+            "issuerAlternativeNameConf": {"uri": "https://iaca.example.com"},
+        },
+    }
+    refused(audited.issue(iaca, "iso/iacas"))
+    assert audited.signatures == before
+
+
+def test_it_gets_no_certificate_by_its_public_half(running: Running) -> None:
+    spki = running.engine.store.find_key(AUDIT_KEY).spki
+    before = running.signatures
+    jwk = described_jwk(render_public_jwk(load_spki(spki)))
+    source = {"type": "key-descriptor", "keyDescriptor": jwk}
+    refused(running.post("certificate", changed(certificate_body(), "subjectPublicKeySource", source)))
+    assert running.signatures == before
+
+
+def test_it_is_not_deleted(audited: Audited) -> None:
+    refused(audited.client.delete(keys_call(AUDIT_KEY)))
+    with pytest.raises(NotAuthorized):
+        audited.engine.directory.find_kms(AUDIT_KMS).delete_key("checkpoints", operator(AUDIT_KEY))
+    assert audited.engine.store.find_key(AUDIT_KEY)
+
+
+@pytest.mark.parametrize("kms_path", [AUDIT_KMS, "engine.audit.kms2", "test.tenant1.kms1"])
+def test_it_is_not_adopted_under_another_path(audited: Audited, kms_path: str) -> None:
+    row = audited.engine.store.find_key(AUDIT_KEY)
+    kms = audited.engine.directory.find_kms(kms_path)
+    with pytest.raises(NotAuthorized, match="may be used for nothing else"):
+        kms.adopt_key("other", operator(f"{kms_path}.other"), label=row.label, token_id=row.key_id)
+
+
+def test_a_private_jwk_does_not_become_it(audited: Audited) -> None:
+    kms = audited.engine.directory.find_kms(AUDIT_KMS)
+    with pytest.raises(NotAuthorized):
+        kms.import_key("checkpoints", {"kty": "EC"}, operator(AUDIT_KEY))
+
+
+def test_who_is_not_in_its_organization_does_not_learn_of_it(running: Running) -> None:
+    response = running.client.get(keys_call(AUDIT_KMS))
+    nowhere = running.client.get(keys_call("nowhere.audit.kms"))
+    assert response.status_code == nowhere.status_code == 404
+
+
+def test_nothing_is_signed_while_checkpoints_cannot_be_made(audited: Audited, folder: Path) -> None:
+    def generate(key_id: str) -> httpx.Response:
+        body = {"backend": "jwk", "keyType": "secp256r1"}
+        return audited.client.post(f"{keys_call(f'engine.audit.kms2.{key_id}')}/generate", json=body)
+
+    keeper = audited.engine.checkpoints
+    assert keeper is not None
+    assert generate("leaf").status_code == 201
+    with pytest.raises(StoreUnavailable, match="witness"):
+        keeper.look()  # there is no folder for the witness file
+    before = audited.signatures
+    for response in (audited.issue(self_signed("leaf")), generate("later")):
+        assert response.status_code == 503, response.text
+        assert "Nothing is signed until the audit trail has a checkpoint" in response.text
+    assert audited.signatures == before
+    (folder / "witness").mkdir()
+    keeper = replace(keeper, seconds=60.0)
+    keeper.cover_all()
+    keeper.gate.tell(-60)  # so soon after one, the next is not late
+    assert generate("later").status_code == 201
+    assert audited.issue(self_signed("later")).status_code == 200
+
+
+def self_signed(key_id: str) -> dict[str, Any]:
+    key = {"type": "key-descriptor", "keyDescriptor": hosted(key_id, "engine.audit.kms2")}
+    return {
+        "certificateData": {"subjectName": {"commonName": "x"}},
+        "subjectPublicKeySource": key,
+        "issuer": {"type": "self-signed"},
+    }
+
+
+@pytest.mark.parametrize("purpose", [SERVE, "command"])
+def test_an_audit_key_that_is_missing_is_made_before_serving(config: Path, purpose: str) -> None:
+    text = config.read_text(encoding="utf-8").replace(f'key = "{AUDIT_KEY}"', 'key = "engine.audit.kms.none"')
+    config.write_text(text, encoding="utf-8")
+    if purpose == SERVE:
+        with pytest.raises(ConfigError, match=r"audit\.key: there is no key at engine\.audit\.kms\.none; make it"):
+            open_engine(config, purpose=purpose)
+    else:
+        open_engine(config, purpose=purpose).close()
+
+
+def test_an_audit_key_that_has_a_certificate_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = config.read_text(encoding="utf-8").replace(f'key = "{AUDIT_KEY}"', 'key = "test.tenant1.kms1.ca-secp256r1"')
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"audit\.key: .* test\.tenant1\.kms1\.ca-secp256r1 has a certificate"):
+        open_engine(config, purpose=SERVE)
+    assert main(["check", "--config", str(config)]) == 1
+    assert "audit.key" in capsys.readouterr().err
+
+
+def test_check_says_what_is_missing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = config.read_text(encoding="utf-8")
+    assert main(["check", "--config", str(config)]) == 0
+    assert f"audit: checkpoints by {AUDIT_KEY}" in capsys.readouterr().out
+    config.write_text(text.replace("witness = {", "# witness = {"), encoding="utf-8")
+    assert main(["check", "--config", str(config)]) == 0
+    assert "WARNING: no audit.witness is set" in capsys.readouterr().out
+    config.write_text(text.replace(f'key = "{AUDIT_KEY}"', "#"), encoding="utf-8")
+    assert main(["check", "--config", str(config)]) == 0
+    assert "WARNING: no audit.key is set" in capsys.readouterr().out
+
+
+def test_without_an_audit_key_there_are_no_checkpoints_and_everything_else(config: Path) -> None:
+    text = config.read_text(encoding="utf-8").replace(f'key = "{AUDIT_KEY}"', "#")
+    config.write_text(text, encoding="utf-8")
+    with closing(open_engine(config, purpose=SERVE)) as engine:
+        assert engine.checkpoints is None

@@ -1,0 +1,455 @@
+"""Every act that an auditor asks about is in the audit trail, with who did it, from where, and what came of it."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import Connection
+
+from engine.__main__ import main
+from engine.app import Engine, open_engine
+from engine.errors import StoreError
+from engine.store import KINDS
+from engine.store.schema import events
+from engine.store.writer import chain_of, writer_of
+from engine.trial.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
+from tests.api.bodies import (
+    certificate_body,
+    changed,
+    csr_body,
+    described_jwk,
+    ds_body,
+    hosted,
+    outside_certificate,
+    outside_key,
+    private_jwk,
+)
+from tests.api.conftest import Running, keys_call, operator
+from tests.api.managing import meanwhile
+from tests.api.tree import attach, create_service, create_tenant, delete, detach
+from tests.database import change
+from tests.in_process import InProcessClient
+from tests.trail import Told, check_chains, read_trail
+
+EMAIL, PASSWORD = "auditor@example.com", "correct horse battery staple"
+CLIENT = "127.0.0.1"
+FORGED = "0" * 64
+
+
+@dataclass
+class Stage:
+    """The running engine, and what an act needs of the tests."""
+
+    running: Running
+    config: Path
+    ceremony: Callable[..., Any]
+    secrets: list[str] = field(default_factory=list)
+    """What was sent, or given, and must not be in any event."""
+
+    @property
+    def url(self) -> str:
+        return self.running.engine.config.store.url
+
+    def told_by(self, act: Callable[["Stage"], object]) -> list[Told]:
+        before = {(one.writer, one.sequence) for one in read_trail(self.url)}
+        act(self)
+        return [one for one in read_trail(self.url) if (one.writer, one.sequence) not in before]
+
+    def call(self, method: str, path: str, body: object = None, **options: Any) -> Any:
+        return self.running.client.request(method, path, json=body, **options)
+
+    def command(self, *words: str) -> None:
+        assert main([*words, "--config", str(self.config)]) == 0
+
+
+@pytest.fixture
+def stage(running: Running, data_folder: Path, ceremony: Callable[..., Any]) -> Stage:
+    return Stage(running, data_folder / "engine.toml", ceremony, [running.api_key])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def whole_trail(running: Running, data_folder: Path) -> Iterator[None]:
+    """Whatever the tests do, every chain stays whole."""
+    with open_engine(data_folder / "engine.toml"):
+        pass  # since other tests may have started one with another policy
+    yield
+    assert sum(check_chains(running.engine.config.store.url).values()) > 100
+
+
+def generate(stage: Stage, key_id: str) -> None:
+    response = stage.call("POST", f"{keys_call(f'{KMS_PATH}.{key_id}')}/generate", {"keyType": "secp256r1"})
+    assert response.status_code == 201, response.text
+
+
+def import_key(stage: Stage) -> None:
+    jwk = private_jwk(ec.generate_private_key(ec.SECP256R1()))
+    stage.secrets.append(jwk["d"])
+    assert stage.call("POST", f"{keys_call(f'{KMS_PATH}.told-import')}/import/jwk", jwk).status_code == 201
+
+
+def adopt(stage: Stage) -> None:
+    stage.ceremony("told-adopt", b"\x0a\x0d")
+    path = f"{keys_call(f'{KMS_PATH}.told-adopt')}/adopt"
+    assert stage.call("POST", path, {"label": "told-adopt"}).status_code == 201
+
+
+def delete_key(stage: Stage, key_id: str) -> None:
+    assert stage.call("DELETE", keys_call(f"{KMS_PATH}.{key_id}")).is_success
+
+
+def fail_to_register(stage: Stage) -> None:
+    kms, path = stage.running.engine.directory.find_kms(KMS_PATH), f"{KMS_PATH}.told-leftover"
+
+    def fail() -> None:
+        raise StoreError("The database did not commit the record.")
+
+    with pytest.raises(StoreError):
+        meanwhile(kms, "add_key", fail).generate_key("told-leftover", "secp256r1", operator(path))
+
+
+def refuse_jwk(stage: Stage) -> None:
+    """A private JWK whose halves do not belong together: it has signed when that shows."""
+    one, other = (private_jwk(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
+    stage.secrets.append(one["d"])
+    body = changed(csr_body(), "subjectKeyDescriptor", described_jwk({**other, "d": one["d"]}))
+    assert stage.running.post("csrs", body).status_code == 400
+
+
+def entries(stage: Stage) -> None:
+    path = f"/v1/{STORE_PATH}.told-entry/x509-store-api/certificates"
+    for method, status in (("POST", 201), ("PUT", 200)):
+        body = {"type": "base", "certificatePem": outside_certificate(outside_key("told"))}
+        response = stage.call(method, path, body)
+        assert response.status_code == status, response.text
+    assert stage.call("DELETE", path).is_success
+
+
+def tree(stage: Stage) -> None:
+    running, tenant = stage.running, "test.told"
+    assert create_tenant(running, tenant).status_code == 201
+    for service, kind in (("store", "x509-store"), ("service", "x509-service")):
+        assert create_service(running, f"{tenant}.{service}", kind).status_code == 201
+    assert attach(running, f"{tenant}.service", f"{tenant}.store").is_success
+    assert detach(running, f"{tenant}.service", f"{tenant}.store").is_success
+    for path in (f"{tenant}.service", f"{tenant}.store", tenant):
+        assert delete(running, path).is_success
+
+
+def credentials(stage: Stage) -> None:
+    stage.command("credentials", "create", "told-key", "--scope", "test")
+    stage.command("credentials", "revoke", "told-key")
+
+
+def accounts(stage: Stage) -> None:
+    password = stage.config.with_name("told-password")
+    password.write_text(PASSWORD, encoding="utf-8")
+    password.chmod(0o600)
+    stage.secrets.append(PASSWORD)
+    stage.command("accounts", "create", EMAIL, "--scope", "test", "--password-file", str(password))
+    stage.command("accounts", "password", EMAIL, "--password-file", str(password))
+    stage.command("accounts", "disable", EMAIL)
+    stage.command("accounts", "enable", EMAIL)
+
+
+def log_in(stage: Stage, password: str = PASSWORD, email: str = EMAIL) -> int:
+    stage.secrets.append(password)
+    response = stage.call("POST", "/auth/account/emailpass", {"email": email, "password": password})
+    if response.status_code == 200:
+        stage.secrets.append(response.json()["token"])
+    return int(response.status_code)
+
+
+def fail_to_log_in(stage: Stage) -> None:
+    for _ in range(5):
+        assert log_in(stage, "another horse battery") == 401
+    assert log_in(stage, "x" * 20, "p@ssw0rd-in-the-wrong-field") == 401
+    stage.running.engine.directory.refusals.tell_counted(is_over=True)
+
+
+def present_nothing_known(stage: Stage) -> None:
+    path = f"/v1/{SERVICE_PATH}/x509-service-api/csrs"
+    for header in ("", "Bearer", "Bearer not-a-key-that-anybody-has"):
+        stage.secrets.append("not-a-key-that-anybody-has")
+        assert stage.call("POST", path, csr_body(), headers={"authorization": header}).status_code == 401
+    stage.running.engine.directory.refusals.tell_counted(is_over=True)
+
+
+def start(stage: Stage, config: Path | None = None) -> None:
+    with open_engine(config or stage.config):
+        pass
+
+
+def start_with_another_policy(stage: Stage) -> None:
+    other = stage.config.with_name("other.toml")
+    text = stage.config.read_text(encoding="utf-8")
+    assert "iaca-requires-state = false" in text
+    other.write_text(text.replace("iaca-requires-state = false", "iaca-requires-state = true"), encoding="utf-8")
+    start(stage, other)
+
+
+def lose_token(stage: Stage) -> None:
+    assert stage.running.post("csrs", csr_body()).status_code == 200
+    token = stage.running.engine.tokens["trial"]
+    recovery = token._recovery
+    recovery.lost(recovery.connection(), "the test says so")
+    deadline = time.monotonic() + 30
+    while token.state() != "ready" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert token.state() == "ready"
+
+
+API, CLI, ITSELF, NOBODY = "the API key", "command-line", "engine", "nobody"
+PROOF = [("signature-intended", "pending"), ("proof-signed", "success")]
+Expected = list[tuple[str, str]]
+ACTS: dict[str, tuple[Callable[[Stage], object], str, str, Expected]] = {
+    "a certification request": (
+        lambda stage: stage.running.post("csrs", csr_body()),
+        API,
+        SERVICE_PATH,
+        [("signature-intended", "pending"), ("request-signed", "success")],
+    ),
+    "a certificate": (
+        lambda stage: stage.running.post("certificate", certificate_body()),
+        API,
+        SERVICE_PATH,
+        [("signature-intended", "pending"), ("certificate-signed", "success")],
+    ),
+    "a document signer": (
+        lambda stage: stage.running.post("iso/document-signers", ds_body()),
+        API,
+        SERVICE_PATH,
+        [("signature-intended", "pending"), ("certificate-signed", "success")],
+    ),
+    "a signature in vain": (
+        refuse_jwk,
+        API,
+        SERVICE_PATH,
+        [("signature-intended", "pending"), ("signature-failed", "failure"), ("request-refused", "refused")],
+    ),
+    "generate a key": (
+        lambda stage: generate(stage, "told"),
+        API,
+        f"{KMS_PATH}.told",
+        [*PROOF, ("key-generated", "success")],
+    ),
+    "examine a key": (
+        lambda stage: stage.call("GET", keys_call(f"{KMS_PATH}.leaf-secp256r1")),
+        API,
+        f"{KMS_PATH}.leaf-secp256r1",
+        [("key-examined", "success")],
+    ),
+    "destroy a key": (
+        lambda stage: delete_key(stage, "told"),
+        API,
+        f"{KMS_PATH}.told",
+        [("key-unbound", "success"), ("key-destroyed", "success")],
+    ),
+    "import a key": (import_key, API, f"{KMS_PATH}.told-import", [*PROOF, ("key-imported", "success")]),
+    "adopt a key": (adopt, API, f"{KMS_PATH}.told-adopt", [*PROOF, ("key-adopted", "success")]),
+    "let go of a key": (
+        lambda stage: delete_key(stage, "told-adopt"),
+        API,
+        f"{KMS_PATH}.told-adopt",
+        [("key-unbound", "success")],
+    ),
+    "a key that cannot be registered": (
+        fail_to_register,
+        "a test",
+        f"{KMS_PATH}.told-leftover",
+        [
+            ("signature-intended", "pending"),
+            ("signature-failed", "failure"),
+            ("key-leftovers-destroyed", "success"),
+        ],
+    ),
+    "certificates from elsewhere": (
+        entries,
+        API,
+        f"{STORE_PATH}.told-entry",
+        [("entry-added", "success"), ("entry-replaced", "success"), ("entry-deleted", "success")],
+    ),
+    "the tree": (
+        tree,
+        API,
+        "test.told",
+        [
+            ("tenant-created", "success"),
+            ("service-created", "success"),
+            ("service-created", "success"),
+            ("dependency-attached", "success"),
+            ("dependency-detached", "success"),
+            ("service-deleted", "success"),
+            ("service-deleted", "success"),
+            ("tenant-deleted", "success"),
+        ],
+    ),
+    "API keys": (
+        credentials,
+        CLI,
+        "told-key",
+        [("credential-created", "success"), ("credential-revoked", "success")],
+    ),
+    "accounts": (
+        accounts,
+        CLI,
+        EMAIL,
+        [
+            ("account-created", "success"),
+            ("account-password-set", "success"),
+            ("account-disabled", "success"),
+            ("account-enabled", "success"),
+        ],
+    ),
+    "a log-in": (log_in, f"account:{EMAIL}", EMAIL, [("log-in", "success")]),
+    "log-ins in vain": (
+        fail_to_log_in,
+        NOBODY,
+        "",
+        [("log-in-refused", "refused"), ("account-locked", "refused"), ("log-in-refused", "refused")],
+    ),
+    "no credential": (present_nothing_known, NOBODY, "", [("credential-refused", "refused")] * 2),
+    "another's path": (
+        lambda stage: stage.call("GET", "/v1/other.tenant1.store/x509-store-api/certificates/ids"),
+        API,
+        "other.tenant1.store",
+        [("request-refused", "refused")],
+    ),
+    "a malformed body": (
+        lambda stage: stage.running.post("csrs", {"nonsense": True}),
+        API,
+        SERVICE_PATH,
+        [("request-refused", "refused")],
+    ),
+    "nothing to be read": (
+        lambda stage: stage.call("GET", f"/v1/{STORE_PATH}.nothing/x509-store-api/certificates"),
+        API,
+        "",
+        [],
+    ),
+    "a start": (start, ITSELF, "", [("engine-started", "success"), ("engine-stopped", "success")]),
+    "another policy": (
+        start_with_another_policy,
+        ITSELF,
+        "",
+        [("engine-started", "success"), ("policy-changed", "success"), ("engine-stopped", "success")],
+    ),
+}
+ELSEWHERE = {
+    "signature-outcome-unknown",  # tests/unit/store/test_events.py
+    "token-lost",
+    "token-back",
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_an_act_is_told_of_in_its_order_with_who_did_it(
+    stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act, actor, target, expected = ACTS[name]
+    if actor == NOBODY:
+        monkeypatch.setattr(stage.running.engine.directory.refusals, "_clock", lambda: 0.0)
+        stage.running.engine.directory.refusals._counts.clear()
+    told = stage.told_by(act)
+    assert [(one.kind, one.outcome) for one in told] == expected
+    for one in told:
+        if actor == API:
+            assert one.actor.startswith("quickstart-"), one
+            assert (one.source, len(one.request_id)) == (CLIENT, len(str(uuid4()))), one
+        elif one.kind != "account-locked":
+            assert one.actor == actor, one
+        assert one.target.startswith(target), one
+        if one.actor == NOBODY or one.kind.startswith("log-in"):
+            assert one.source == CLIENT
+    shown = json.dumps([one.row for one in told], default=str)
+    for secret in stage.secrets:
+        assert secret not in shown
+
+
+def test_every_kind_is_told_by_one_of_these_acts() -> None:
+    told = {kind for _, _, _, expected in ACTS.values() for kind, _ in expected}
+    assert told | ELSEWHERE == set(KINDS)
+    assert not told & ELSEWHERE
+
+
+def test_a_loss_and_what_is_signed_before_the_token_is_used_again_are_told_of(stage: Stage) -> None:
+    told = stage.told_by(lose_token)[2:]
+    assert (told[0].kind, told[-1].kind) == ("token-lost", "token-back")
+    assert told[0].details == {"token": "trial", "cause": "the test says so"}
+    proofs = told[1:-1]
+    assert proofs
+    middle = len(proofs) // 2
+    for before, after in zip(proofs[:middle], proofs[middle:], strict=True):
+        assert (before.kind, before.outcome, after.kind, after.outcome) == (*PROOF[0], *PROOF[1])
+        assert before.details == after.details
+        assert before.details["signatureKind"] == "return"
+    assert f"{KMS_PATH}.leaf-secp256r1" in {one.details["signingKey"] for one in proofs}
+
+
+def test_accounts_are_named_where_a_log_in_is_refused_but_not_what_is_no_account(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = stage.running.engine.directory.refusals
+    monkeypatch.setattr(refusals, "_clock", lambda: 0.0)
+    refusals._counts.clear()
+    stage.command("accounts", "enable", EMAIL)
+    told = [one for one in stage.told_by(fail_to_log_in) if one.kind == "log-in-refused"]
+    assert [one.details for one in told] == [{"count": 1, "accounts": [EMAIL]}, {"count": 5, "accounts": [EMAIL]}]
+
+
+def test_a_refusal_says_which_call_and_at_which_step_and_nothing_of_what_was_sent(stage: Stage) -> None:
+    marked = "a-word-that-is-nowhere-else"
+    (one,) = stage.told_by(lambda stage: stage.running.post("csrs", {**csr_body(), marked: 1}))
+    assert one.details == {
+        "error": "MalformedRequest",
+        "call": "POST /v1/{target}/x509-service-api/csrs",
+        "step": "request",
+    }
+    assert marked not in str(one.row)
+
+
+@pytest.mark.parametrize("path", ["test..x", "x" * 3000, "test.%F0%9F%94%91"])
+def test_a_path_that_is_none_is_told_of_in_short(stage: Stage, path: str) -> None:
+    (one,) = stage.told_by(lambda stage: stage.call("GET", f"/v1/{path}/x509-store-api/certificates/ids"))
+    assert (one.kind, one.details["step"]) == ("request-refused", "target")
+    assert len(one.target) < 100
+    assert one.target.isascii()
+
+
+def test_the_custody_record_is_told_of_by_its_digest(stage: Stage) -> None:
+    told = stage.told_by(lambda stage: generate(stage, "told-custody"))
+    registered = told[-1].details
+    row = stage.running.engine.store.find_key(f"{KMS_PATH}.told-custody")
+    assert registered["spkiSha256"] == row.spki_sha256
+    unbound = stage.told_by(lambda stage: delete_key(stage, "told-custody"))[0].details
+    assert unbound == {**registered, "isLast": True}
+
+
+def test_nobody_is_answered_and_nothing_is_signed_when_the_trail_cannot_be_written(
+    running: Running, other_engine: Engine
+) -> None:
+    """Somebody has taken the next place in the chain, so whatever is to be told cannot be."""
+    database = other_engine.store._database
+
+    def take_place(connection: Connection) -> None:
+        writer, sequence = writer_of(connection), chain_of(connection).mark().sequence + 1
+        forged = {"writer": writer, "sequence": sequence, "recorded_at": datetime.now(UTC), "kind": "log-in"}
+        empty = dict.fromkeys(("actor", "source", "target", "outcome", "request_id", "details"), "")
+        connection.execute(events.insert(), forged | empty | dict.fromkeys(("previous_hash", "hash"), FORGED))
+
+    database.write(take_place)
+    signatures = other_engine.tokens["trial"].signatures
+    try:
+        with InProcessClient(other_engine.application, {"authorization": f"Bearer {running.api_key}"}) as client:
+            for body in (csr_body(), {"nonsense": True}, changed(csr_body(), "subjectKeyDescriptor", hosted("none"))):
+                response = client.post(f"/v1/{SERVICE_PATH}/x509-service-api/csrs", json=body)
+                assert (response.status_code, response.json()["id"]) == (500, "StoreError")
+        assert other_engine.tokens["trial"].signatures == signatures
+    finally:
+        change(running.engine.config.store.url, f"DELETE FROM events WHERE hash = '{FORGED}'")

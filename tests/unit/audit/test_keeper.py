@@ -1,0 +1,101 @@
+"""When checkpoints are made, and that nothing is signed while they cannot be."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from engine.audit.keeper import CheckpointKeeper, Gate, making_checkpoints
+from engine.errors import StoreUnavailable
+from engine.store import Store
+from engine.token import Token
+from tests.database import new_database_url
+from tests.unit.store.auditing import make_maker, make_signer, now, tell
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_gate_closes_when_an_event_has_waited_for_too_long() -> None:
+    gate = Gate(600, clock := Clock())
+    gate.check_open()
+    gate.tell(599)
+    gate.check_open()
+    clock.seconds += 1
+    with pytest.raises(StoreUnavailable, match="more than 600 seconds"):
+        gate.check_open()
+    gate.tell(0)
+    gate.check_open()
+
+
+def test_the_gate_closes_when_nobody_tells_it_anything_any_more() -> None:
+    gate = Gate(600, clock := Clock())
+    gate.tell(0)
+    clock.seconds = 601
+    with pytest.raises(StoreUnavailable):
+        gate.check_open()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(new_database_url(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def keeper(store: Store, token: Token, tmp_path: Path) -> CheckpointKeeper:
+    maker = make_maker(store, make_signer(token), tmp_path / "witness.jsonl")
+    return CheckpointKeeper(maker, store.find_waiting_events, Gate(600), now, events=3, seconds=60.0)
+
+
+def test_so_many_events_make_a_checkpoint_due(store: Store, keeper: CheckpointKeeper) -> None:
+    tell(store, 2)
+    keeper.look()
+    assert store.find_waiting_events().count == 2
+    tell(store, 1)
+    keeper.look()
+    assert store.find_waiting_events().count == 0
+
+
+def test_an_old_event_makes_a_checkpoint_due(store: Store, keeper: CheckpointKeeper) -> None:
+    tell(store, 1)
+    keeper.now = keeper.maker.now = lambda: datetime.now(UTC) + timedelta(seconds=61)
+    keeper.look()
+    assert store.find_waiting_events().count == 0
+
+
+def test_a_witness_that_is_away_for_too_long_closes_the_gate_until_it_is_back(
+    store: Store, keeper: CheckpointKeeper, tmp_path: Path
+) -> None:
+    tell(store, 1)
+    (tmp_path / "witness.jsonl").mkdir()
+    keeper.now = lambda: datetime.now(UTC) + timedelta(seconds=601)
+    with pytest.raises(StoreUnavailable, match="witness"):
+        keeper.look()
+    with pytest.raises(StoreUnavailable, match="Nothing is signed"):
+        keeper.gate.check_open()
+    (tmp_path / "witness.jsonl").rmdir()
+    keeper.look()
+    keeper.gate.check_open()
+
+
+def test_what_waits_is_covered_at_the_beginning_and_at_the_end(store: Store, keeper: CheckpointKeeper) -> None:
+    tell(store, 1)
+    with making_checkpoints(keeper):
+        tell(store, 1)
+    assert store.find_waiting_events().count == 0
+
+
+def test_without_an_audit_key_nothing_is_made(store: Store) -> None:
+    tell(store, 1)
+    with making_checkpoints(None):
+        pass
+    assert store.find_waiting_events().count == 1

@@ -1,0 +1,400 @@
+"""Whoever can change the database cannot change the trail unseen: each change is named by the verifier that reads the
+database, and by the one that stands alone and reads an export.
+"""
+
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from engine.audit import verifier
+from engine.audit.checkpoint import build_statement
+from engine.audit.stored import verify_stored
+from engine.store import Store, reading_trail
+from engine.store.rows import CheckpointRow, Leaf
+from engine.token import Token
+from tests.database import change, select
+from tests.unit.store.auditing import cover, export, make_maker, make_signer, now, tell
+
+
+class Scene:
+    """Two writers: the first has events 1 to 6, the second 1 to 5. Checkpoint 1 covers the first three of the first,
+    checkpoint 2 its next two and the first four of the second; the last of each is not covered.
+    """
+
+    def __init__(self, url: str, folder: Path, token: Token) -> None:
+        self.url = url
+        self.folder = folder
+        self.witness = folder / "witness.jsonl"
+        signer = make_signer(token)
+        with Store.open(url) as store, Store.open(url) as other:
+            maker = make_maker(store, signer, self.witness)
+            tell(store, 3)
+            assert cover(maker) == 3
+            tell(store, 2)
+            tell(other, 4)
+            assert cover(maker) == 6
+            tell(store, 1)
+            tell(other, 1)
+        (self.first,) = self.column("SELECT writer FROM events GROUP BY writer HAVING count(*) = 6")
+        (self.second,) = self.column("SELECT writer FROM events GROUP BY writer HAVING count(*) = 5")
+        self.key = folder / "key.pem"
+        public = load_der_public_key(signer.public_key.spki)
+        self.key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+    def column(self, statement: str) -> list[object]:
+        return [row[0] for row in select(self.url, statement)]
+
+    def change(self, statement: str) -> None:
+        change(self.url, statement)
+
+    def faults(self, *, witness: bool = True) -> list[str]:
+        """What both verifiers find, which must be in the same rows."""
+        witnesses = [self.witness] if witness else []
+        trusted = verifier.read_keys(self.key)
+        with reading_trail(self.url) as trail:
+            report = verify_stored(trail, witnesses, trusted)
+        export(self.url, self.folder / "export.jsonl")
+        alone = run_alone(self.folder, *(["--witness", str(self.witness)] if witness else []), "--key", str(self.key))
+        assert alone.returncode == (1 if report.faults else 0), alone.stderr
+        lines = list(report.lines())
+        assert alone.stdout.splitlines()[-1] == lines[-1]
+        said = [str(fault) for fault in report.faults]
+        found = alone.stdout.splitlines()[: len(said)]
+        assert [line.partition(":")[0] for line in found] == [line.partition(":")[0] for line in said]
+        return said
+
+    def rehash(self, writer: object, sequence: int) -> None:
+        """Give every event of a chain the hashes that fit what it now says, from one event on."""
+        export(self.url, self.folder / "rehash.jsonl")
+        previous = None
+        for line in map(json.loads, (self.folder / "rehash.jsonl").read_text().splitlines()):
+            event = line.get("event")
+            if event is None or event["writer"] != str(writer) or event["sequence"] < sequence:
+                continue
+            event["previous"] = event["previous"] if previous is None else previous
+            previous = sha256(b"\x00" + verifier.canonical(event).encode()).hexdigest()
+            self.change(
+                f"UPDATE events SET previous_hash = '{event['previous']}', hash = '{previous}' "
+                f"WHERE writer = {writer} AND sequence = {event['sequence']}"
+            )
+
+
+def run_alone(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """The verifier's file, taken away from the engine, on `export.jsonl`."""
+    script = folder / "verifier.py"
+    script.write_bytes(Path(verifier.__file__).read_bytes())
+    # Where it is run, there is no engine to be imported.
+    program = "import runpy, sys; del sys.argv[0]; sys.modules['engine'] = None; "
+    program += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    return subprocess.run(
+        [sys.executable, "-I", "-c", program, script, folder / "export.jsonl", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+
+
+@pytest.fixture
+def scene(database_url: str, tmp_path: Path, token: Token) -> Scene:
+    return Scene(database_url, tmp_path, token)
+
+
+def test_a_trail_that_nobody_has_touched_verifies(scene: Scene) -> None:
+    assert scene.faults() == []
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+    assert (report.events, report.chains, report.checkpoints, report.uncovered) == (11, 2, 2, 2)
+    assert report.witness_lines == 2
+    assert "events not yet covered by a checkpoint: 2" in "\n".join(report.lines())
+
+
+COLUMNS = ("kind = 'log-in'", "actor = 'x'", "source = 'x'", "target = 'x'", "outcome = 'refused'", "request_id = 'x'")
+
+
+@pytest.mark.parametrize("edit", COLUMNS)
+def test_an_edited_event_is_named(scene: Scene, edit: str) -> None:
+    scene.change(f"UPDATE events SET {edit} WHERE writer = {scene.second} AND sequence = 2")
+    faults = scene.faults()
+    assert (
+        faults[0] == f"event 2 of writer {scene.second}: it does not have the hash that is kept with it: it was changed"
+    )
+
+
+def test_an_edited_time_is_named(scene: Scene) -> None:
+    scene.change(
+        "UPDATE events SET recorded_at = (SELECT recorded_at FROM events "
+        f"WHERE writer = {scene.first} AND sequence = 1) WHERE writer = {scene.first} AND sequence = 2"
+    )
+    assert scene.faults()[0].startswith(f"event 2 of writer {scene.first}: it does not have the hash")
+
+
+@pytest.mark.parametrize("details", ['{"signingKey":"other"}', "{}"])
+def test_edited_details_are_named(scene: Scene, details: str) -> None:
+    scene.change(f"UPDATE events SET details = '{details}' WHERE writer = {scene.second} AND sequence = 2")
+    assert scene.faults()[0].startswith(f"event 2 of writer {scene.second}: it does not have the hash")
+
+
+@pytest.mark.parametrize("edit", ["details = ' ' || details", "signing_key = NULL", "serial_number = 'f'"])
+def test_what_an_export_does_not_show_is_seen_in_the_database(scene: Scene, edit: str) -> None:
+    scene.change(f"UPDATE events SET {edit} WHERE writer = {scene.second} AND sequence = 2")
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+    assert str(report.faults[0]).startswith(f"event 2 of writer {scene.second}: it does not have the hash")
+
+
+def test_an_edited_event_with_a_new_hash_of_its_own_is_named_by_the_next(scene: Scene) -> None:
+    scene.change(f"UPDATE events SET actor = 'x' WHERE writer = {scene.first} AND sequence = 4")
+    export(scene.url, scene.folder / "one.jsonl")
+    for line in map(json.loads, (scene.folder / "one.jsonl").read_text().splitlines()):
+        if (event := line.get("event")) and event["writer"] == str(scene.first) and event["sequence"] == 4:
+            own = sha256(b"\x00" + verifier.canonical(event).encode()).hexdigest()
+    scene.change(f"UPDATE events SET hash = '{own}' WHERE writer = {scene.first} AND sequence = 4")
+    assert scene.faults()[0] == (
+        f"event 5 of writer {scene.first}: it does not follow event 4 as that is here: one of both was changed"
+    )
+
+
+def test_a_chain_that_was_hashed_anew_is_named_by_the_checkpoint(scene: Scene) -> None:
+    scene.change(f"UPDATE events SET actor = 'x' WHERE writer = {scene.second} AND sequence = 2")
+    scene.rehash(scene.second, 2)
+    faults = scene.faults(witness=False)
+    assert faults[0] == (
+        f"event 4 of writer {scene.second}: checkpoint 2 has another hash: one of events 1 to 4 was changed and hashed "
+        "anew"
+    )
+    assert faults[1].startswith("checkpoint 2: its root is not that of its events")
+
+
+def test_a_chain_that_was_hashed_anew_from_its_first_checkpoint_on_is_named_by_that(scene: Scene) -> None:
+    scene.change(f"UPDATE events SET actor = 'x' WHERE writer = {scene.first} AND sequence = 3")
+    scene.rehash(scene.first, 3)
+    assert scene.faults()[0].startswith(
+        f"event 3 of writer {scene.first}: checkpoint 1 has another hash: one of events 1"
+    )
+
+
+@pytest.mark.parametrize("sequence", [1, 2, 3, 4])
+def test_a_deleted_event_is_named(scene: Scene, sequence: int) -> None:
+    scene.change(f"DELETE FROM events WHERE writer = {scene.first} AND sequence = {sequence}")
+    assert scene.faults()[0] == (
+        f"event {sequence + 1} of writer {scene.first}: event {sequence} is missing, which came before it"
+    )
+
+
+def test_a_deleted_chain_is_named(scene: Scene) -> None:
+    scene.change(f"DELETE FROM events WHERE writer = {scene.second}")
+    assert (
+        scene.faults()[0]
+        == f"event 1 of writer {scene.second}: events 1 to 4 are missing; checkpoint 2 has seen event 4"
+    )
+
+
+def test_a_deleted_event_behind_which_the_chain_was_closed_up_is_named(scene: Scene) -> None:
+    scene.change(f"DELETE FROM events WHERE writer = {scene.second} AND sequence = 2")
+    for sequence in (3, 4, 5):
+        scene.change(
+            f"UPDATE events SET sequence = {sequence - 1} WHERE writer = {scene.second} AND sequence = {sequence}"
+        )
+    (hash_,) = scene.column(f"SELECT hash FROM events WHERE writer = {scene.second} AND sequence = 1")
+    scene.change(f"UPDATE events SET previous_hash = '{hash_}' WHERE writer = {scene.second} AND sequence = 2")
+    assert scene.faults()[0].startswith(f"event 2 of writer {scene.second}: it does not have the hash")
+    scene.rehash(scene.second, 2)
+    assert scene.faults()[0].startswith(f"event 4 of writer {scene.second}: checkpoint 2 covers it, and it says none")
+
+
+def copy_event(scene: Scene, *, writer: object, sequence: int, checkpoint: str) -> None:
+    """Put a copy of the second writer's event 2 at another place, with hashes that fit."""
+    scene.change(
+        "INSERT INTO events (writer, sequence, recorded_at, kind, actor, source, target, outcome, request_id, details, "
+        "signing_key, serial_number, previous_hash, hash, checkpoint) SELECT "
+        f"{writer}, {sequence}, recorded_at, kind, actor, source, target, outcome, request_id, details, signing_key, "
+        f"serial_number, COALESCE((SELECT hash FROM events WHERE writer = {writer} AND sequence = {sequence - 1}), "
+        f"'{verifier.ZEROS}'), 'f' || substr(hash, 2), {checkpoint} FROM events "
+        f"WHERE writer = {scene.second} AND sequence = 2"
+    )
+    scene.rehash(writer, sequence)
+
+
+def test_an_inserted_event_is_named(scene: Scene) -> None:
+    for sequence in (5, 4, 3):
+        scene.change(
+            f"UPDATE events SET sequence = {sequence + 1} WHERE writer = {scene.second} AND sequence = {sequence}"
+        )
+    copy_event(scene, writer=scene.second, sequence=3, checkpoint="2")
+    assert scene.faults()[0].startswith(f"event 4 of writer {scene.second}: checkpoint 2 has another hash")
+
+
+def test_an_event_put_behind_a_chain_is_not_taken_for_a_covered_one(scene: Scene) -> None:
+    copy_event(scene, writer=scene.second, sequence=6, checkpoint="2")
+    assert scene.faults()[0] == (
+        f"event 6 of writer {scene.second}: it says that checkpoint 2 covers it, and no signed one does"
+    )
+
+
+def test_a_chain_put_beside_the_others_is_not_taken_for_a_covered_one(scene: Scene) -> None:
+    copy_event(scene, writer=7, sequence=1, checkpoint="1")
+    assert scene.faults()[0] == "event 1 of writer 7: it says that checkpoint 1 covers it, and no signed one does"
+
+
+def test_reordered_events_are_named(scene: Scene) -> None:
+    for before, after in ((2, 99), (3, 2), (99, 3)):
+        scene.change(f"UPDATE events SET sequence = {after} WHERE writer = {scene.first} AND sequence = {before}")
+    assert scene.faults()[0].startswith(f"event 2 of writer {scene.first}: it does not have the hash")
+
+
+def test_reordered_events_that_were_hashed_anew_are_named(scene: Scene) -> None:
+    for before, after in ((2, 99), (3, 2), (99, 3)):
+        scene.change(f"UPDATE events SET sequence = {after} WHERE writer = {scene.first} AND sequence = {before}")
+    (hash_,) = scene.column(f"SELECT hash FROM events WHERE writer = {scene.first} AND sequence = 1")
+    scene.change(f"UPDATE events SET previous_hash = '{hash_}' WHERE writer = {scene.first} AND sequence = 2")
+    scene.rehash(scene.first, 2)
+    assert scene.faults()[0].startswith(f"event 3 of writer {scene.first}: checkpoint 1 has another hash")
+
+
+def test_a_checkpoint_that_an_event_does_not_have_is_named(scene: Scene) -> None:
+    scene.change(f"UPDATE events SET checkpoint = 1 WHERE writer = {scene.second} AND sequence = 2")
+    assert scene.faults()[0] == f"event 2 of writer {scene.second}: checkpoint 2 covers it, and it says 1"
+
+
+def test_the_end_cut_off_a_chain_is_named(scene: Scene) -> None:
+    scene.change(f"DELETE FROM events WHERE writer = {scene.second} AND sequence > 2")
+    assert scene.faults(witness=False)[0] == (
+        f"event 3 of writer {scene.second}: events 3 to 4 are missing; checkpoint 2 has seen event 4"
+    )
+
+
+def cut_off_checkpoint_2(scene: Scene) -> None:
+    scene.change(f"DELETE FROM events WHERE checkpoint = 2 OR checkpoint IS NULL OR writer = {scene.second}")
+    scene.change("DELETE FROM checkpoints WHERE number = 2")
+
+
+def test_the_end_cut_off_together_with_its_checkpoint_is_seen_by_the_witness(scene: Scene) -> None:
+    cut_off_checkpoint_2(scene)
+    assert scene.faults(witness=False) == []  # which is why there is one
+    assert scene.faults() == [
+        "checkpoint 2: it is missing, and the witness has it (witness.jsonl line 2): the end was cut off"
+    ]
+
+
+def test_everything_cut_off_is_seen_by_the_witness(scene: Scene) -> None:
+    scene.change("DELETE FROM events")
+    scene.change("DELETE FROM checkpoints")
+    assert [fault.partition(":")[0] for fault in scene.faults()] == ["checkpoint 1", "checkpoint 2"]
+
+
+def test_a_witness_that_lacks_a_checkpoint_is_seen(scene: Scene) -> None:
+    lines = scene.witness.read_bytes().splitlines(keepends=True)
+    scene.witness.write_bytes(lines[1])
+    assert scene.faults() == ["checkpoint 1: the witness does not have it"]
+
+
+def test_a_witness_that_is_gone_is_no_witness_that_agrees(scene: Scene) -> None:
+    scene.witness.unlink()
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+    assert [fault.row for fault in report.faults] == ["checkpoint 1", "checkpoint 2"]
+
+
+def test_a_line_that_a_crash_has_torn_is_passed_over_if_the_whole_one_follows(scene: Scene) -> None:
+    lines = scene.witness.read_bytes().splitlines(keepends=True)
+    scene.witness.write_bytes(lines[0] + lines[1][:100] + b"\n" + lines[1])
+    assert scene.faults() == []
+    scene.witness.write_bytes(lines[0] + lines[1][:100])
+    assert scene.faults() == ["checkpoint 2: the witness does not have it"]
+
+
+def test_a_witness_that_was_told_twice_agrees(scene: Scene) -> None:
+    scene.witness.write_bytes(scene.witness.read_bytes() * 2)
+    assert scene.faults() == []
+
+
+def test_swapped_checkpoints_are_named(scene: Scene) -> None:
+    one, two = scene.column("SELECT statement FROM checkpoints ORDER BY number")
+    scene.change(f"UPDATE checkpoints SET statement = '{one}' WHERE number = 2")
+    scene.change(f"UPDATE checkpoints SET statement = '{two}' WHERE number = 1")
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+    assert str(report.faults[0]) == "checkpoint 1: its statement is that of checkpoint 2"
+    export(scene.url, scene.folder / "export.jsonl")
+    alone = run_alone(scene.folder)
+    assert alone.returncode == 1
+    assert alone.stdout.startswith("checkpoint 2: expected checkpoint 1 here\n")
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        ("statement = replace(statement, '\"total\":9', '\"total\":8')", "expected a total of 9, found 8"),
+        ("statement = replace(statement, '\"events\":6', '\"events\":5')", "expected a total of 8, found 9"),
+        ("statement = ' ' || statement", "its statement is not one: expected canonical JSON"),
+        ("statement = 'nothing'", "its statement is not one"),
+        ("signature = (SELECT signature FROM checkpoints WHERE number = 1)", "its signature does not verify"),
+        ("spki = signature", "its key is not the one that its statement names"),
+    ],
+)
+def test_an_edited_checkpoint_is_named(scene: Scene, edit: str, what: str) -> None:
+    scene.change(f"UPDATE checkpoints SET {edit} WHERE number = 2")
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+    assert str(report.faults[0]).startswith(f"checkpoint 2: {what}")
+
+
+def test_a_deleted_checkpoint_is_named(scene: Scene) -> None:
+    scene.change("UPDATE events SET checkpoint = NULL WHERE checkpoint = 1")
+    scene.change("DELETE FROM checkpoints WHERE number = 1")
+    assert scene.faults()[0].startswith("checkpoint 2: ")
+
+
+def test_who_signs_with_another_key_is_seen_by_the_key_and_by_the_witness(scene: Scene) -> None:
+    """The whole trail anew: an event edited, its chain hashed anew, and the checkpoints signed by somebody else."""
+    scene.change(f"UPDATE events SET actor = 'x' WHERE writer = {scene.second} AND sequence = 2")
+    scene.rehash(scene.second, 2)
+    sign_anew(scene)
+    with reading_trail(scene.url) as trail:
+        assert verify_stored(trail, [], None).faults == []  # which is why there is a key to know, and a witness
+    with reading_trail(scene.url) as trail:
+        faults = verify_stored(trail, [], verifier.read_keys(scene.key)).faults
+    assert str(faults[0]).startswith("checkpoint 1: it was signed by a key that may not")
+    with reading_trail(scene.url) as trail:
+        faults = verify_stored(trail, [scene.witness], None).faults
+    assert str(faults[0]) == "checkpoint 1: it is not the one that the witness has (witness.jsonl line 1)"
+
+
+def sign_anew(scene: Scene) -> None:
+    """Every checkpoint anew, over the events as they are now, by a key of somebody else."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    spki = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def find_hash(writer: int, sequence: int) -> str:
+        where = f"writer = {writer} AND sequence = {sequence}"
+        return str(scene.column(f"SELECT hash FROM events WHERE {where}")[0])
+
+    def literal(octets: bytes) -> str:
+        return f"X'{octets.hex()}'" if scene.url.startswith("sqlite:") else f"decode('{octets.hex()}', 'hex')"
+
+    previous: CheckpointRow | None = None
+    for number in (1, 2):
+        columns = "writer, sequence, previous_hash, hash"
+        rows = select(scene.url, f"SELECT {columns} FROM events WHERE checkpoint = {number} ORDER BY writer, sequence")
+        statement = build_statement(previous, [Leaf(*row) for row in rows], now(), sha256(spki).hexdigest(), find_hash)
+        signature = private.sign(statement.encode(), ec.ECDSA(SHA256()))
+        scene.change(
+            f"UPDATE checkpoints SET statement = '{statement}', signature = {literal(signature)}, "
+            f"spki = {literal(spki)} WHERE number = {number}"
+        )
+        previous = CheckpointRow(number, now(), statement, signature, spki)
+
+
+def test_a_signature_taken_away_is_seen(scene: Scene) -> None:
+    scene.change("UPDATE checkpoints SET signature = NULL, signed_at = NULL WHERE number = 2")
+    assert scene.faults()[0].endswith("it says that checkpoint 2 covers it, and no signed one does")
+    scene.change("UPDATE events SET checkpoint = NULL WHERE checkpoint = 2")
+    assert scene.faults() == []  # as a crash leaves it, with nothing lost: the engine signs it again
