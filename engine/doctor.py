@@ -4,8 +4,10 @@ The token is examined in a process of its own (engine.token.diagnosis); this one
 registered, verifies what the token signs and prints. A library that crashes or hangs thereby becomes one more finding.
 """
 
+import hashlib
 import multiprocessing
 import signal
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, TextIO
@@ -17,13 +19,14 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, IssuanceDefect, RequestError
 from engine.pin import ask_pin
 from engine.store import KeyRow, read_keys
-from engine.token import TokenSettings
+from engine.token import KeyReference, TokenSettings
 from engine.token.diagnosis import (
     Begun,
     Canary,
     Ended,
     FoundKey,
     KeyToTry,
+    Measuring,
     Message,
     Names,
     Outcome,
@@ -31,6 +34,7 @@ from engine.token.diagnosis import (
     Report,
     examine,
 )
+from engine.token_trail import EXAMINATION, MEASUREMENT, TokenTrail
 from engine.x509.algorithms import check_signature, encode_signature, signature_algorithm_for
 from engine.x509.spki import load_spki
 
@@ -50,6 +54,8 @@ class Patient:
     keys: tuple[KeyToTry, ...]
     asks: bool = False
     """Whether its PIN is typed."""
+    audit_key: str | None = None
+    """The path of the key that signs checkpoints, which proves itself and is not measured."""
 
 
 def find_patients(config: EngineConfig, only: str | None) -> tuple[Patient, ...]:
@@ -63,6 +69,7 @@ def find_patients(config: EngineConfig, only: str | None) -> tuple[Patient, ...]
             names=Names(**{member: f"tokens.{name}.{member}" for member in Names.__slots__}),
             keys=tuple(_registered(row) for row in rows if row.token == name),
             asks=token.pin.prompt is True,
+            audit_key=config.audit.key,
         )
         for name, token in config.tokens.items()
         if only in (None, name)
@@ -76,7 +83,11 @@ def _registered(row: KeyRow) -> KeyToTry:
 class Doctor:
     """Examines tokens one by one and says on `out` what it sees; the progress of a bench goes to `progress`."""
 
-    def __init__(self, out: TextIO, progress: TextIO, bench_seconds: float | None) -> None:
+    def __init__(
+        self, out: TextIO, progress: TextIO, bench_seconds: float | None, trail: TokenTrail | None = None
+    ) -> None:
+        """`trail` is told of what registered keys are to sign, before they do."""
+        self._trail = trail
         self._out = out
         self._progress = progress if progress.isatty() else None
         self._bench_seconds = bench_seconds
@@ -111,6 +122,7 @@ class Doctor:
         process.start()
         theirs.close()
         step, seconds, failed = "start", _SPAWN_SECONDS, []
+        told = _Signatures(self._trail, patient.settings.name)
         try:
             talk.send_bytes(typed)
             while True:
@@ -124,22 +136,34 @@ class Doctor:
                     break
                 if isinstance(message, Begun):
                     step, seconds = message.step, message.seconds
+                elif isinstance(message, Measuring):
+                    told.begin(MEASUREMENT, message.reference, message.message)
+                    talk.send(None)
                 elif isinstance(message, Rate):
+                    told.succeed()
                     self._show_rate(message)
                 else:
-                    report = self._answer(message, talk)
+                    report = self._answer(message, talk, told, patient.audit_key)
                     if report is not None and self._print(report).outcome is Outcome.FAILED:
                         failed.append(report.step)
         except (EOFError, ConnectionError):
             process.join(_END_SECONDS)
             sentence = f"The library ended the process that had loaded it ({_how(process.exitcode)})."
             failed.append(self._print(Report(step, Outcome.FAILED, sentence, _CRASH_CURE)).step)
+        finally:
+            told.end()
         process.join(_END_SECONDS)  # finalising a library may hang, too
         process.kill()
         process.join()
         return failed
 
-    def _answer(self, message: Report | FoundKey | Canary, talk: "Connection[Any, Any]") -> Report | None:
+    def _answer(
+        self,
+        message: Report | FoundKey | Canary,
+        talk: "Connection[Any, Any]",
+        told: "_Signatures",
+        audit_key: str | None,
+    ) -> Report | None:
         """What to print of a message, after answering it if it wants that."""
         if isinstance(message, Report):
             return message
@@ -150,10 +174,15 @@ class Doctor:
                 talk.send(None)
                 cure = "Use a key of another type for this path."
                 return Report("key", Outcome.FAILED, f"{message.key.name}: {error.message}", cure)
+            told.begin(EXAMINATION, message.reference, message.message)
             talk.send(algorithm)
             return None
         report = _verify(message)
-        talk.send(report.outcome is Outcome.OK)
+        is_good = report.outcome is Outcome.OK
+        if is_good:
+            told.succeed()
+        told.end()
+        talk.send(is_good and message.key.name != audit_key)
         return report
 
     def _print(self, report: Report) -> Report:
@@ -176,6 +205,35 @@ class Doctor:
             self._progress.write("\r\x1b[K")
             self._progress.flush()
         self._print(Report("bench", Outcome.NOTE, f"{what}: {rate.per_second:10,.0f} signatures per second"))
+
+
+class _Signatures:
+    """What the keys of one token sign here, told to the audit trail before and after."""
+
+    def __init__(self, trail: TokenTrail | None, token: str) -> None:
+        self._trail = trail
+        self._token = token
+        self._open = ExitStack()
+        self._reference: KeyReference | None = None
+        self._proven: list[KeyReference] = []
+
+    def begin(self, kind: str, reference: KeyReference, message: bytes) -> None:
+        """Before the key may sign. Raises StoreError."""
+        self.end()
+        if self._trail is not None:
+            digest = hashlib.sha256(message).hexdigest()
+            self._reference = reference
+            self._proven = self._open.enter_context(self._trail.signing(self._token, (reference,), digest, kind))
+
+    def succeed(self) -> None:
+        """What was begun has come and is right."""
+        if self._reference is not None:
+            self._proven.append(self._reference)
+
+    def end(self) -> None:
+        """Whatever was begun and did not succeed has failed. Raises StoreError."""
+        self._reference = None
+        self._open.close()
 
 
 def _verify(canary: Canary) -> Report:

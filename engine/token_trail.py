@@ -1,4 +1,4 @@
-"""What tokens do by themselves, told to the audit trail."""
+"""Signatures that are no request's, and what tokens do by themselves, told to the audit trail."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from engine.store import ENGINE, Store
 from engine.store.chain import FAILURE, PENDING, SUCCESS, Detail, Event
 from engine.token import KeyReference
+
+
+EXAMINATION, MEASUREMENT = "examination", "measurement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,16 @@ class TokenTrail:
         self.store.record_event("token-back", ENGINE, token, {"token": token})
 
     @contextmanager
-    def signing(self, token: str, keys: Sequence[KeyReference], message_sha256: str) -> Iterator[list[KeyReference]]:
+    def signing(
+        self, token: str, keys: Sequence[KeyReference], message_sha256: str, kind: str = "return"
+    ) -> Iterator[list[KeyReference]]:
+        """`kind` is a word for what is signed: of a token's return, an examination, or a measurement of its rate."""
         rows = self.store.list_keys_by_labels(token, {key.label for key in keys})
         paths = {(row.label, row.key_id): row.path for row in rows}
         told: dict[KeyReference, dict[str, Detail | None]] = {
             key: {
                 "intentId": secrets.token_hex(16),
-                "signatureKind": "return",
+                "signatureKind": kind,
                 "signingKey": paths.get((key.label, key.id), key.label),
                 "token": token,
                 "keyId": key.id.hex(),
@@ -49,7 +55,7 @@ class TokenTrail:
         finally:
             self.store.record_events(
                 [
-                    _event("proof-signed", SUCCESS, token, details)
+                    _event("rate-measured" if kind == MEASUREMENT else "proof-signed", SUCCESS, token, details)
                     if key in proven
                     else _event("signature-failed", FAILURE, token, {**details, "reason": reason})
                     for key, details in told.items()

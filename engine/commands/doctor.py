@@ -2,14 +2,18 @@
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+from engine.app import store_password
 from engine.config import load_config
 from engine.doctor import Doctor, Patient, find_patients
 from engine.errors import ConfigError
 from engine.pin import EnvironmentPin, FilePin, PinSource
+from engine.store import Store
 from engine.token import TokenSettings, load_uri
 from engine.token.diagnosis import KeyToTry, Names
+from engine.token_trail import TokenTrail
 
 _NAMES = Names(module="--module", uri="--uri", pin="--pin-file", sessions="--sessions", environment="--environment")
 
@@ -49,12 +53,17 @@ def _seconds(text: str) -> float:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Examine every token; 0 if the engine can work with all of them."""
-    if options.config is not None:
-        patients = find_patients(load_config(options.config), options.token)
-    else:
-        patients = (_patient(options),)
-    doctor = Doctor(sys.stdout, sys.stderr, options.bench_seconds if options.bench else None)
-    usable = [doctor.examine(patient) for patient in patients]
+    bench_seconds = options.bench_seconds if options.bench else None
+    if options.config is None:
+        return 0 if Doctor(sys.stdout, sys.stderr, bench_seconds).examine(_patient(options)) else 1
+    config = load_config(options.config)
+    patients = find_patients(config, options.token)
+    with ExitStack() as opened:
+        trail = None
+        if any(patient.keys for patient in patients):
+            trail = TokenTrail(opened.enter_context(Store.open(config.store.url, store_password(config.store))))
+        doctor = Doctor(sys.stdout, sys.stderr, bench_seconds, trail)
+        usable = [doctor.examine(patient) for patient in patients]
     return 0 if all(usable) else 1
 
 

@@ -31,6 +31,7 @@ KINDS: Mapping[str, str] = {
     "certificate-signed": "A certificate was signed, verified and recorded.",
     "request-signed": "A certification request was signed and verified.",
     "proof-signed": "A key has proven itself by a signature that verifies.",
+    "rate-measured": "A key has signed one message again and again, to measure how fast it does; none was kept.",
     "signature-failed": "Nothing came of an intended signature; the reason is the class of the error.",
     "signature-outcome-unknown": "Whether an intended signature was made is not known: nobody was left to record it.",
     "key-generated": "A key was generated on its token and registered.",

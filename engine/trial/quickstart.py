@@ -44,6 +44,7 @@ workers = 1             # processes that serve side by side; each has its own se
 # threads = 8           # requests worked on at once; without this line as many as the tokens have sessions
 queue = 512             # requests that may wait for a thread; one more is answered 503
 request-seconds = 15.0  # how long a request may take before it is answered 503, whatever the token does
+# trusted-proxies = ["10.0.0.0/8"]  # proxies whose X-Forwarded-For says where a request came from
 # base-domain = "example.com"   # organizations with host-aliases are served under it, and {{organization}}.example.com
 
 [store]

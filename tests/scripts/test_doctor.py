@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from engine.store import read_keys
+from engine.trial.quickstart import AUDIT_KEY, AUDIT_KMS_PATH
 from tests.database import database_url
 from tests.faults.faulty import SOFTHSM, Ckr, FaultyModule, FaultyModuleUnavailable, TokenFlags, build_module
 from tests.page.live import ENGINE, init, live_engine
 from tests.scripts.terminal import on_terminal
 from tests.softhsm import no_token
+from tests.trail import read_trail
 
 SECONDS = 120
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,7 +163,7 @@ def test_a_good_token_passes_every_step_and_every_registered_key_signs(data: Pat
         "signing",
     ]
     keys = read_keys(database_url(data))
-    assert len(keys) == 3
+    assert len(keys) == 4
     for key in keys:
         assert f"{key.path}: found once, secp256r1, ecdsa-with-SHA256 verifies; SPKI SHA-256 {key.spki_sha256}" in (
             seen.text
@@ -184,7 +186,7 @@ def test_a_token_is_examined_by_module_and_uri_before_there_is_a_configuration(d
     seen = doctor(*with_softhsm(data), "--label", "test.tenant1.kms1.ca-secp256r1")
     assert seen.code == 0, seen.text
     assert "the key: found once, secp256r1, ecdsa-with-SHA256 verifies" in seen.text
-    assert "Private keys on the token: 'test.tenant1.kms1." in seen.text
+    assert re.search(r"Private keys on the token: .*'test\.tenant1\.kms1\.", seen.text)
 
 
 def test_without_a_key_to_try_that_is_said(data: Path) -> None:
@@ -200,6 +202,23 @@ def test_bench_prints_a_rate_for_each_number_of_sessions(data: Path) -> None:
     assert [int(sessions) for sessions, _ in rates] == [1, 2, 4, 8, 16, 32]
     assert all(int(rate.replace(",", "")) > 0 for _, rate in rates)
     assert seen.errors == ""  # no bar where there is no terminal
+
+
+def test_signatures_of_registered_keys_are_told_to_the_audit_trail_before_and_after(own: Path) -> None:
+    before = len(read_trail(database_url(own)))
+    seen = doctor("--config", own / "engine.toml", "--bench", "--bench-seconds", "0.05")
+    assert seen.code == 0, seen.text
+    told = [one for one in read_trail(database_url(own))[before:] if "signatureKind" in one.details]
+    keys = {key.path for key in read_keys(database_url(own))}
+    for kind, after, signing in (
+        ("examination", "proof-signed", keys),
+        # The audit key proves that it is there and signs nothing else but checkpoints.
+        ("measurement", "rate-measured", {min(keys - {f"{AUDIT_KMS_PATH}.{AUDIT_KEY}"})}),
+    ):
+        these = [one for one in told if one.details["signatureKind"] == kind]
+        for outcome in ("signature-intended", after):
+            assert {one.details["signingKey"] for one in these if one.kind == outcome} == signing
+        assert len(these) == 2 * len(signing)
 
 
 def test_bench_draws_a_bar_on_a_terminal_and_takes_it_away(data: Path) -> None:
@@ -466,7 +485,7 @@ def test_a_registered_key_that_is_not_found_once_as_registered_fails_alone(
     assert failed.sentence.startswith("test.tenant1.kms1.ca-secp256r1: ")
     assert sentence in failed.sentence
     assert cure in failed.cure
-    assert seen.text.count("verifies; SPKI") == 2  # the other keys are tried all the same
+    assert seen.text.count("verifies; SPKI") == 3  # the other keys are tried all the same
 
 
 def test_a_signature_that_does_not_verify_fails(faulty: FaultyModule, through_faults: Callable[..., Diagnosis]) -> None:

@@ -101,6 +101,7 @@ def test_relative_paths_mean_beside_the_file(tmp_path: Path) -> None:
         ("blocked-keys = []", 'blocked-keys = ["xyz"]', "policy.blocked-keys"),
         ('type = "x509-store"', 'type = "x509-shop"', "x509-shop"),
         ("[server]", "[server", "is not TOML"),
+        ("[server]", '[server]\ntrusted-proxies = ["*"]', "server.trusted-proxies.0: expected an IP address, or a"),
         ('key = "engine.audit.kms.', 'key = "engine.audit.kms2.', "audit.key: engine.audit.kms2 is not declared as a"),
         ('key = "engine.audit.kms.checkpoints"', 'key = "engine.audit.kms"', "audit.key"),
         ("events = 1000", "events = 0", "audit.events"),

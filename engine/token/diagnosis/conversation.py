@@ -38,21 +38,32 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key was found; answered with the name of the algorithm to sign with, or None to leave it out."""
+    """A key was found; answered with the name of the algorithm to sign `message` with, or None to leave it out."""
 
     key: KeyToTry
+    reference: KeyReference
     spki: bytes
+    message: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A signature by a key that was found, to be verified; answered with whether it is good."""
+    """A signature by a key that was found, to be verified; answered with whether it is good and may be measured."""
 
     key: KeyToTry
     spki: bytes
     algorithm: str
     message: bytes
     signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """A key is about to sign `message` again and again; answered when it may."""
+
+    key: KeyToTry
+    reference: KeyReference
+    message: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class Ended:
     """There is no more to come."""
 
 
-Message = Begun | Report | FoundKey | Canary | Rate | Ended
+Message = Begun | Report | FoundKey | Canary | Measuring | Rate | Ended
 
 _Step = tuple[str, str, Callable[[Examination], Said], float, str]
 # (name, what could not be done if it fails, function, seconds it may take, what to do if it says nothing better)
@@ -168,12 +179,12 @@ class _Examiner:
                     "Bring the registered key back, or find out who put another one in its place.",
                 )
                 return None
-            self._talk.send(FoundKey(key, found.spki))
+            message = secrets.token_bytes(32)
+            self._talk.send(FoundKey(key, reference, found.spki, message))
             algorithm: str | None = self._talk.recv()
             if algorithm is None:
                 return None
             self._talk.send(Begun("signing", patience))
-            message = secrets.token_bytes(32)
             signature = token.sign(reference, algorithm, message)
         except EngineError as error:
             self._tell("key", Outcome.FAILED, f"{key.name}: {error.message}", self._key_cure(error))
@@ -194,6 +205,8 @@ class _Examiner:
     def _bench(
         self, settings: TokenSettings, key: KeyToTry, reference: KeyReference, algorithm: str, seconds: float
     ) -> None:
+        self._talk.send(Measuring(key, reference, rates.MESSAGE))
+        self._talk.recv()
         for sessions in rates.SESSIONS:
             if sessions > self.examination.sessions:
                 self._tell("bench", Outcome.NOTE, f"The token gave no more than {self.examination.sessions} sessions.")

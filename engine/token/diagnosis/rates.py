@@ -11,6 +11,8 @@ from engine.token.settings import TokenSettings
 from engine.token.token import Token
 
 SESSIONS = (1, 2, 4, 8, 16, 32)
+MESSAGE = b"signing-engine doctor"
+"""What is signed, again and again."""
 _TELL_SECONDS = 0.1
 
 
@@ -33,10 +35,10 @@ def measure(
 
     def sign(number: int) -> None:
         try:
-            token.sign(key, algorithm, b"signing-engine doctor")  # opens the session and finds the key
+            token.sign(key, algorithm, MESSAGE)  # opens the session and finds the key
             warm.wait()
             while not over.is_set():
-                token.sign(key, algorithm, b"signing-engine doctor")
+                token.sign(key, algorithm, MESSAGE)
                 counts[number] += 1
         except EngineError as error:
             errors.append(error)
