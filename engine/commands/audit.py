@@ -19,7 +19,8 @@ from engine.audit.verifier import canonical
 from engine.commands.audit_verify import add_verify
 from engine.config import load_config
 from engine.errors import ConfigError
-from engine.store import KINDS, StoredTrail, WantedEvents, reading_trail
+from engine.store import KINDS, StoredTrail, WantedEvents, read_keys, reading_trail
+from engine.x509.pem import render_pem
 
 _SHOWN = 100
 
@@ -43,6 +44,9 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--config", type=Path, required=True, help="the configuration file")
     kinds = commands.add_parser("kinds", help="print the kinds of events and what they say")
     kinds.set_defaults(command=_kinds)
+    key = commands.add_parser("key", help="print the public key that signs checkpoints, PEM, for whoever verifies them")
+    key.add_argument("--config", type=Path, required=True, help="the configuration file")
+    key.set_defaults(command=_key)
     add_verify(commands.add_parser("verify", help="verify chains, checkpoints and the witness"))
 
 
@@ -123,6 +127,18 @@ def _exported(trail: StoredTrail, wanted: WantedEvents) -> Iterator[str]:
         signature = None if row.signature is None else base64.b64encode(row.signature).decode()
         key = base64.b64encode(row.spki).decode()
         yield canonical({"checkpoint": row.statement, "signature": signature, "key": key})
+
+
+def _key(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    path = config.audit.key
+    if path is None:
+        raise ConfigError("There is no audit.key, so checkpoints are not made.")
+    for row in read_keys(config.store.url, store_password(config.store)):
+        if row.path == path:
+            sys.stdout.write(f"{render_pem('PUBLIC KEY', row.spki)}\n")
+            return 0
+    raise ConfigError(f"audit.key: there is no key at {path}; make it with signing-engine keys generate {path}.")
 
 
 def _kinds(options: argparse.Namespace) -> int:

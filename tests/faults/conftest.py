@@ -18,6 +18,7 @@ PRELUDE = """
 import hashlib, os, sys, threading, time
 from pathlib import Path
 from engine.errors import *
+from engine.pin import FilePin
 from engine.token import *
 from tests.faults.faulty import *
 from tests.token.conftest import verify

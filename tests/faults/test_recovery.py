@@ -226,6 +226,7 @@ def test_a_token_that_comes_back_with_another_key_of_the_same_name_stays_away_un
         # Another process, as another administrator would, puts another key in its place.
         change = '''if True:
             import sys
+            from engine.pin import FilePin
             from engine.token import *
             label, key_id, pin, spki, configuration = sys.argv[1:]
             key = KeyReference(label, bytes.fromhex(key_id), spki)

@@ -87,6 +87,7 @@ PRELUDE = """
 import ctypes, hashlib, os, sys, threading
 from pathlib import Path
 from engine.errors import *
+from engine.pin import FilePin
 from engine.token import *
 from tests.token.conftest import verify
 from tests.token.devices.device import load_device
