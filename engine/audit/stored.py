@@ -1,11 +1,11 @@
 """Verifying the trail in a database, with the rules of the verifier that stands alone."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.audit.verifier import Fault, Report, TrailVerifier, canonical, load_json, read_witnesses
+from engine.audit.verifier import Fault, Report, TrailVerifier, canonical, load_json
 from engine.errors import StoreError
 
 
@@ -22,12 +22,15 @@ class Stored(Protocol):
 def verify_stored(trail: Stored, witnesses: Sequence[Path], trusted: Collection[str] | None) -> Report:
     """Verify all of it. `trusted` are SPKI SHA-256 of keys that may sign; None: any. Raises OSError for a witness."""
     verifier = TrailVerifier(trusted)
+    sizes = {path: path.stat().st_size for path in witnesses if path.exists()}
+    last = 0
     try:
         for row in trail.checkpoints():
             verifier.take_checkpoint(row.number, row.statement, _octets(row.signature), _octets(row.spki))
+            last = row.number
         for path in witnesses:
             if path.exists():
-                read_witnesses(verifier, [path])
+                verifier.take_witness(_witness_lines(path, sizes.get(path, 0), last), path.name)
             else:
                 verifier.take_witness((), path.name)  # who can cut off the trail may have removed it
         for row in trail.events():
@@ -35,6 +38,27 @@ def verify_stored(trail: Stored, witnesses: Sequence[Path], trusted: Collection[
     except StoreError as error:
         verifier.report.add(Fault("database", error.message))
     return verifier.finish()
+
+
+def _witness_lines(path: Path, size: int, last: int) -> Iterator[str]:
+    """All but those of checkpoints that engines have made since the database was read: beyond `size`, after `last`.
+
+    They are not in what was read of the database, and nothing was cut off.
+    """
+    end = 0
+    with path.open("rb") as file:
+        for octets in file:
+            line, begin, end = octets.decode(errors="replace"), end, end + len(octets)
+            if begin < size or _number_of(line) <= last:
+                yield line
+
+
+def _number_of(line: str) -> int:
+    """0 for a line that is none; the verifier knows what to make of it."""
+    try:
+        return int(load_json(load_json(line)["statement"])["number"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
 
 
 def load_event(row: Any) -> dict[str, Any]:

@@ -60,6 +60,10 @@ _SETTINGS = (
     "logout_remaining",
     "logout_at",
     "logout_answer",
+    "watched_octets",
+    "kill_at",
+    "kill_after",
+    "kill_group",
 )
 _RULE = ("function", "answer", "every", "after", "remaining", "seen", "fired", "reserved")
 _RULES = 16
@@ -71,6 +75,7 @@ _COUNTERS = (
     "max_signs_in_flight",
     "session_overlaps",
     "finalized_in_flight",
+    "watched_signs",
 )
 _PROCESS = ("pid", "open_sessions", "calls_in_flight", "signs_in_flight", "signs_hanging", "r1", "r2", "r3")
 _PROCESSES = 64
@@ -170,6 +175,7 @@ class Counters:
     signs_hanging: int
     session_overlaps: int
     finalized_in_flight: int
+    watched_signs: int
     logins: int
 
 
@@ -197,10 +203,12 @@ class Rule:
 class FaultyModule:
     """Makes the control file ``control`` and steers every process that loads ``module`` with ``environment``."""
 
-    def __init__(self, module: Path, control: Path, *, real: Path = SOFTHSM) -> None:
+    def __init__(self, module: Path, control: Path, *, real: Path = SOFTHSM, asked: Path | None = None) -> None:
+        """``asked`` is a file to be told what every C_Sign is given."""
         if not real.exists():
             raise FaultyModuleUnavailable(f"the real module {real} is not there: apt-get install softhsm2")
         self.module, self.control, self.real = module, control, real
+        self._asked = asked
         with control.open("x+b") as file:
             file.truncate(_WORDS * 8)
             self._map = mmap.mmap(file.fileno(), _WORDS * 8)
@@ -226,7 +234,8 @@ class FaultyModule:
     @property
     def environment(self) -> dict[str, str]:
         """What the process under test needs in its environment before it loads the module."""
-        return {"ENGINE_FAULTY_MODULE": str(self.real), "ENGINE_FAULTY_CONTROL": str(self.control)}
+        environment = {"ENGINE_FAULTY_MODULE": str(self.real), "ENGINE_FAULTY_CONTROL": str(self.control)}
+        return environment if self._asked is None else {**environment, "ENGINE_FAULTY_ASKED": str(self._asked)}
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -271,6 +280,20 @@ class FaultyModule:
         """Let hanging C_Sign calls go on, and no further one hang."""
         self._set(hang_remaining=0)
         self._set(hang_release=self._get("hang_release") + 1)
+
+    def watch_signing(self, octets: int) -> None:
+        """Count as `watched_signs` the C_Sign calls with so many octets of data, which tells the size of the digest."""
+        self._set(watched_octets=octets)
+
+    def kill_signing(self, arrival: int, *, after: bool = False, group: bool = False) -> None:
+        """Let SIGKILL end the process of the `arrival`-th watched C_Sign from now, before the token signs or, with
+        ``after``, with the signature made; with ``group`` the whole process group."""
+        self._set(kill_after=after, kill_group=group, kill_at=self.counters().watched_signs + arrival)
+
+    @property
+    def is_to_kill(self) -> bool:
+        """Whether that is still to come."""
+        return self._get("kill_at") != 0
 
     def limit_sessions(self, most: int | None) -> None:
         """Refuse C_OpenSession with CKR_SESSION_COUNT while ``most`` are open over all live processes."""
@@ -323,7 +346,7 @@ class FaultyModule:
         """End every fault and release what hangs; sessions lost to a removal or a move stay lost."""
         self.clear_failures()
         self._set(logout_remaining=0, corrupt_remaining=0, sign_latency_ms=0, session_cap=FOREVER, token_flags=0)
-        self._set(raw_ec_point=0, refuse_os_locking=0, token_absent=0)
+        self._set(raw_ec_point=0, refuse_os_locking=0, token_absent=0, kill_at=0)
         if self._get("slot_offset"):
             self.move_slots(0)
         self._set(dead_session_answer=Ckr.SESSION_HANDLE_INVALID)
@@ -335,6 +358,10 @@ class FaultyModule:
     def calls(self, function: str) -> int:
         """How often ``function`` was called, over all processes."""
         return int(self._words[_CALLS_AT + FUNCTIONS.index(function)])
+
+    def asked(self) -> list[str]:
+        """What every C_Sign so far was given, in hex and in order; for ECDSA that is the hash of what is signed."""
+        return self._asked.read_text().split() if self._asked and self._asked.exists() else []
 
     def counters(self) -> Counters:
         """All counters but the calls of each function."""

@@ -357,6 +357,24 @@ def test_a_signature_can_be_made_and_never_handed_over(caller: Caller, faulty: F
     assert (counters.sign_calls, counters.signatures) == (1, 1)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_a_process_is_killed_at_the_signature_that_was_chosen_and_before_or_after_it_is_made(
+    caller: Caller, faulty: FaultyModule, after: bool
+) -> None:
+    (session,), key = caller.ready()
+    faulty.watch_signing(32)
+    caller("sign", session, key, DIGEST)
+    faulty.kill_signing(2, after=after)
+    caller("sign", session, key, DIGEST[:40])  # not of 32 octets, so not watched
+    caller("sign", session, key, DIGEST)
+    assert faulty.is_to_kill
+    caller.begin("sign", session, key, DIGEST)
+    assert caller.process.wait(10) == -signal.SIGKILL
+    assert not faulty.is_to_kill
+    counters = faulty.counters()
+    assert (counters.sign_calls, counters.watched_signs, counters.signatures) == (4, 3, 4 if after else 3)
+
+
 def test_a_corrupt_signature_has_the_right_length_and_does_not_verify(caller: Caller, faulty: FaultyModule) -> None:
     (session,), key = caller.ready()
     public = public_key(caller, session)

@@ -21,7 +21,8 @@ struct call {
 	CK_SESSION_HANDLE session; /* 0: none */
 	struct process *process;
 	uint64_t initialization;
-	CK_RV after; /* to answer in place of CKR_OK */
+	CK_RV after;      /* to answer in place of CKR_OK */
+	uint64_t watched; /* its number among the watched C_Sign; 0: it is not one */
 	bool locked;
 };
 

@@ -52,8 +52,12 @@ struct control {
 	word refuse_os_locking;
 	word token_flags;
 	word logout_remaining;
-	word logout_at;     /* function at whose call the login is lost, or FOREVER */
-	word logout_answer; /* CKR that call answers; 0: whatever the real module answers */
+	word logout_at;      /* function at whose call the login is lost, or FOREVER */
+	word logout_answer;  /* CKR that call answers; 0: whatever the real module answers */
+	word watched_octets; /* a C_Sign of so many octets of data is watched; 0: none is */
+	word kill_at;        /* the number of the watched C_Sign that ends its process; 0: none does */
+	word kill_after;     /* 0: before the token signs; 1: with the signature made */
+	word kill_group;     /* 1: and with it every process of its group */
 	struct rule rules[RULES];
 	/* Counters, written by the module. */
 	word calls[FUNCTIONS];
@@ -64,6 +68,7 @@ struct control {
 	word max_signs_in_flight; /* in one process */
 	word session_overlaps;    /* calls that came while another call used the same session */
 	word finalized_in_flight; /* C_Finalize calls that came while another call was in the module */
+	word watched_signs;       /* of sign_calls, the watched ones */
 	struct process processes[PROCESSES];
 };
 

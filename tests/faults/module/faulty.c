@@ -2,6 +2,7 @@
  *
  * ENGINE_FAULTY_MODULE   path of the real module
  * ENGINE_FAULTY_CONTROL  path of the control file, made by FaultyModule in faulty.py
+ * ENGINE_FAULTY_ASKED    path of a file that is told what every C_Sign is given; without it, none is
  *
  * A call goes: enter (count it), reach (is the token there, is the session alive), inject (is it the turn of a fault),
  * the real module, leave. Only tests load this module. */
@@ -313,6 +314,15 @@ static void hang(struct process *process)
 	process->signs_hanging--;
 }
 
+/* SIGKILL is not outlived: no instruction of this process follows. */
+static void end_at(const struct call *call, bool after)
+{
+	if (!call->watched || call->watched != control->kill_at || after != (bool)control->kill_after)
+		return;
+	control->kill_at = 0;
+	kill(control->kill_group ? 0 : getpid(), SIGKILL);
+}
+
 static CK_RV sign(struct call *call, CK_BYTE *data, CK_ULONG data_len, CK_BYTE *signature, CK_ULONG *signature_len)
 {
 	CK_BYTE unwanted[2048];
@@ -331,10 +341,12 @@ static CK_RV sign(struct call *call, CK_BYTE *data, CK_ULONG data_len, CK_BYTE *
 		real->C_Sign(call->session, data, data_len, unwanted, &unwanted_len);
 		return rv;
 	}
+	end_at(call, false);
 	rv = real->C_Sign(call->session, data, data_len, signature, signature_len);
 	if (rv != CKR_OK)
 		return rv;
 	control->signatures++;
+	end_at(call, true);
 	if (*signature_len && take(&control->corrupt_remaining))
 		signature[*signature_len - 1] ^= 1;
 	if (control->hang_after) {
@@ -358,6 +370,9 @@ CK_RV C_Sign(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_len, CK_BYT
 		return leave(&call, rv);
 	}
 	control->sign_calls++;
+	if (control->watched_octets && data_len == control->watched_octets)
+		call.watched = ++control->watched_signs;
+	tell_asked(data, data_len);
 	raise_to(&control->max_signs_in_flight, ++call.process->signs_in_flight);
 	rv = sign(&call, data, data_len, signature, signature_len);
 	call.process->signs_in_flight--;

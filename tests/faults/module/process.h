@@ -6,6 +6,7 @@
 
 static struct control *control;
 static int control_file = -1;
+static int asked_file = -1; /* -1: nobody wants to know what is asked */
 static CK_FUNCTION_LIST *real;
 static pthread_mutex_t control_mutex = PTHREAD_MUTEX_INITIALIZER;
 static word seen_epoch; /* the epoch whose sessions this process may still use */
@@ -13,6 +14,7 @@ static word seen_epoch; /* the epoch whose sessions this process may still use *
 static void load(void)
 {
 	const char *module = getenv("ENGINE_FAULTY_MODULE"), *path = getenv("ENGINE_FAULTY_CONTROL");
+	const char *asked = getenv("ENGINE_FAULTY_ASKED");
 	CK_RV (*get_function_list)(CK_FUNCTION_LIST **);
 	struct stat status;
 	void *library, *map;
@@ -35,6 +37,13 @@ static void load(void)
 	if (control->magic != CONTROL_MAGIC) {
 		fprintf(stderr, "faulty module: %s does not begin with the magic of a control file\n", path);
 		return;
+	}
+	if (asked) {
+		asked_file = open(asked, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+		if (asked_file < 0) {
+			perror("faulty module: ENGINE_FAULTY_ASKED");
+			return;
+		}
 	}
 	/* Deep binding: the real module's own C_ names must not resolve to ours when ours were loaded globally. */
 	library = dlopen(module, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
@@ -151,6 +160,24 @@ static void raise_to(word *maximum, uint64_t value)
 
 	while (seen < value && !atomic_compare_exchange_weak(maximum, &seen, value))
 		;
+}
+
+/* What the token is asked to sign, in hex on a line of its own, written before it is asked. */
+static void tell_asked(const unsigned char *data, size_t length)
+{
+	char line[2 * 1024 + 1];
+
+	if (asked_file < 0)
+		return;
+	if (length > sizeof line / 2)
+		length = sizeof line / 2;
+	for (size_t i = 0; i < length; i++)
+		sprintf(line + 2 * i, "%02x", data[i]);
+	line[2 * length] = '\n';
+	if (write(asked_file, line, 2 * length + 1) != (ssize_t)(2 * length + 1)) {
+		perror("faulty module: ENGINE_FAULTY_ASKED");
+		abort();
+	}
 }
 
 static void pause_ms(uint64_t milliseconds)

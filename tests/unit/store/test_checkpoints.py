@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -16,7 +16,7 @@ from engine.audit.stored import verify_stored
 from engine.audit.verifier import check_inclusion, check_signature, load_checkpoint
 from engine.directory.signers import HostedSigner
 from engine.errors import IssuanceDefect, NotFound, StoreError, StoreUnavailable, TokenUnavailable
-from engine.store import Store, reading_trail
+from engine.store import Store, StoredTrail, reading_trail
 from engine.token import Token
 from engine.x509.spki import PublicKey
 from tests.database import change
@@ -300,6 +300,33 @@ def test_a_key_that_follows_another_is_fine_if_it_may_sign(
     with reading_trail(database_url) as trail:
         faults = verify_stored(trail, [witness], {successor.public_key.sha256}).faults
     assert str(faults[0]).startswith("checkpoint 1: it was signed by a key that may not")
+
+
+def test_checkpoints_that_are_made_while_the_trail_is_verified_are_not_taken_for_a_cut_end(
+    store: Store, maker: CheckpointMaker, database_url: str, witness: Path
+) -> None:
+    tell(store, 2)
+    assert cover(maker) == 2
+    tell(store, 2)
+
+    class Meanwhile:
+        def __init__(self, trail: StoredTrail) -> None:
+            self.events = trail.events
+            self._trail = trail
+
+        def checkpoints(self) -> Iterator[Any]:
+            assert cover(maker) == 2  # in the database and in the witness
+            yield from self._trail.checkpoints()
+            tell(store, 2)
+            assert cover(maker) == 2  # in the witness only, as far as is read here
+
+    with reading_trail(database_url) as trail:
+        report = verify_stored(Meanwhile(trail), [witness], None)
+    assert (report.faults, report.checkpoints, report.witness_lines) == ([], 2, 2)
+    assert verify(database_url, witness) == []
+    change(database_url, "UPDATE events SET checkpoint = NULL WHERE checkpoint = 3")
+    change(database_url, "DELETE FROM checkpoints WHERE number = 3")
+    assert "checkpoint 3: it is missing, and the witness has it" in verify(database_url, witness)[0]
 
 
 def test_every_covered_event_has_a_proof(store: Store, maker: CheckpointMaker, database_url: str, rows: Rows) -> None:
