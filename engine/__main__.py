@@ -9,7 +9,8 @@
     signing-engine keys generate|adopt|import|list|show|delete      bind key paths to keys on a token, examine one
     signing-engine credentials create|list|revoke make an API key, list them, revoke one
     signing-engine accounts create|password|list|disable|enable     people who log in
-    signing-engine audit list|export|verify|key|kinds               what happened, and whether it is as it was written
+    signing-engine audit list|export|verify|sweep|key|kinds         what happened, and whether it is as it was written
+    signing-engine evidence SERIAL                                  how a certificate came about, with proofs
 
 Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2: the command line is wrong; 77: a token
 refused the login, which is not to be tried again as it is (RestartPreventExitStatus=77 for systemd).
@@ -35,6 +36,7 @@ _COMMANDS = {
     "credentials": ("API keys", "credentials"),
     "accounts": ("people, who log in with a password", "credentials"),
     "audit": ("the audit trail", "audit"),
+    "evidence": ("how a certificate came about, with proofs", "evidence"),
 }
 
 

@@ -36,6 +36,7 @@ from engine.directory.audit_guard import AuditGuard
 from engine.directory.created import CreatedServices
 from engine.directory.custody import CustodyWatch
 from engine.directory.directory import Threads
+from engine.directory.evidence import EvidenceRoom
 from engine.directory.organizations import CreatedServicePolicy, Organization
 from engine.directory.refusals import Refusals
 from engine.errors import ConfigError, StoreError
@@ -122,14 +123,14 @@ def open_engine(
         accounts = Accounts(store, session_hours=config.accounts.session_hours, refusals=refusals)
         opening.callback(accounts.close)
         guard = build_guard(config.audit, store)
-        directory = _build_directory(config, store, tokens, accounts, refusals, threads, guard)
+        directory, checkpoints = _build_directory(config, store, tokens, accounts, refusals, threads, guard)
         return Engine(
             config=config,
             application=build_application(directory, request_seconds=config.server.request_seconds),
             directory=directory,
             tokens=tokens,
             store=store,
-            checkpoints=build_keeper(config.audit, guard, directory),
+            checkpoints=checkpoints,
             _opened=opening.pop_all(),
         )
 
@@ -196,7 +197,7 @@ def _build_directory(
     refusals: Refusals,
     threads: Threads,
     guard: AuditGuard,
-) -> Directory:
+) -> tuple[Directory, CheckpointKeeper | None]:
     corridor = Corridor(
         ledger=store,
         now=utc_now,
@@ -204,6 +205,8 @@ def _build_directory(
         blocked_keys=frozenset(config.policy.blocked_keys),
         iaca_requires_state=config.policy.iaca_requires_state,
         guard=guard,
+        engine=version("hsm-signing-engine"),
+        policy_sha256=policy_sha256(config),
     )
     organizations = {
         name: _organization(name, organization, config.server.base_domain)
@@ -225,6 +228,8 @@ def _build_directory(
         for path, service in config.services.items()
         if isinstance(service, KmsConfig)
     }
+    checkpoints = build_keeper(config.audit, guard, store, kms)
+    evidence = EvidenceRoom(store, checkpoints)
     x509_services = {
         path: X509Service(
             path=path,
@@ -239,7 +244,7 @@ def _build_directory(
         if isinstance(service, X509ServiceConfig)
     }
     x509_stores = {
-        path: X509Store(path=path, store=store)
+        path: X509Store(path=path, store=store, evidence=evidence)
         for path, service in config.services.items()
         if isinstance(service, X509StoreConfig)
     }
@@ -251,6 +256,7 @@ def _build_directory(
         watches=watches,
         store=store,
         corridor=corridor,
+        evidence=evidence,
         guard=guard,
     )
     directory = Directory(
@@ -264,9 +270,10 @@ def _build_directory(
         accounts=accounts,
         refusals=refusals,
         threads=threads,
+        guard=guard,
     )
     store.declare(directory.declared_types())
-    return directory
+    return directory, checkpoints
 
 
 def _organization(name: str, config: OrganizationConfig, base_domain: str | None) -> Organization:

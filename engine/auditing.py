@@ -1,12 +1,13 @@
 """Checkpoints of the audit trail, as the configuration file wants them: the key, the witness and what keeps them up."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from engine.audit.checkpoint import CheckpointMaker, Witness
 from engine.audit.keeper import CheckpointKeeper, Gate
 from engine.audit.witness import FileWitness, UrlWitness
 from engine.config import AuditConfig, WitnessConfig
-from engine.directory import Directory
+from engine.directory import Kms
 from engine.directory.audit_guard import AuditGuard
 from engine.errors import ConfigError, NotFound
 from engine.store import Store
@@ -23,15 +24,16 @@ def build_guard(config: AuditConfig, store: Store) -> AuditGuard:
     return AuditGuard(config.key, spki_sha256, Gate(config.longest_seconds))
 
 
-def build_keeper(config: AuditConfig, guard: AuditGuard, directory: Directory) -> CheckpointKeeper | None:
-    """What makes checkpoints while the engine serves; None if it makes none."""
+def build_keeper(
+    config: AuditConfig, guard: AuditGuard, store: Store, kms: Mapping[str, Kms]
+) -> CheckpointKeeper | None:
+    """What makes checkpoints; None if nothing does. `kms` are those that the file declares."""
     if config.key is None or not isinstance(guard.gate, Gate):
         return None
-    kms = directory.find_kms(config.key.rpartition(".")[0])
-    maker = CheckpointMaker(directory.store, kms.checkpoint_signer, _build_witness(config.witness), _utc_now)
+    signer = kms[config.key.rpartition(".")[0]].checkpoint_signer
     return CheckpointKeeper(
-        maker=maker,
-        find_waiting_events=directory.store.find_waiting_events,
+        maker=CheckpointMaker(store, signer, _build_witness(config.witness), _utc_now),
+        find_waiting_events=store.find_waiting_events,
         gate=guard.gate,
         now=_utc_now,
         events=config.events,

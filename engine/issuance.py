@@ -4,7 +4,8 @@
  2. `profiles` turns order, proven key, issuer, clock and serial into a frozen draft, or refuses with findings.
  3. `x509.certificate` builds the tbsCertificate. From here on only bytes travel.
  4. `profiles.lint` re-reads those bytes; an error finding stops.
- 5. The ledger commits the intent (issuer, serial, tbs, caller, stored ids) durably, before the token is asked.
+ 5. The ledger commits the intent (issuer, serial, tbs, caller, stored ids, and the grounds of all before) durably,
+    before the token is asked.
  6. The signer signs: the only call that reaches a private key.
  7. Assemble, parse back, compare the tbsCertificate byte for byte, verify the signature under the issuer's key.
  8. The ledger commits the certificate against its intent, durably.
@@ -26,11 +27,19 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from engine.errors import PolicyRefusal
+from engine.grounds import (
+    TokenIdentity,
+    prove_by_own_signature,
+    prove_by_registration,
+    prove_by_request,
+    prove_nothing,
+    render_grounds,
+)
 from engine.profiles.drafts import RequestDraft
 from engine.profiles.generic import draft_generic, draft_generic_request
 from engine.profiles.issuer import Issuer
 from engine.profiles.keys import check_public_key
-from engine.profiles.lint import check_lint
+from engine.profiles.lint import LintReport, check_lint
 from engine.profiles.mdoc import draft_document_signer, draft_document_signer_request, draft_iaca
 from engine.profiles.orders import (
     AlternativeNames,
@@ -69,8 +78,15 @@ class Signer(Protocol):
     def name(self) -> str:
         """The key's full path, or `jwk:` and the SHA-256 of its SubjectPublicKeyInfo."""
 
+    @property
+    def custody_sha256(self) -> str | None:
+        """SHA-256 of the key's custody record, lower-case hex; None for a key that has none."""
+
     def check_present(self) -> None:
         """Raises TokenError while the token is known to be away, asking nothing of it."""
+
+    def token_identity(self) -> TokenIdentity:
+        """The token it signs on. Raises as `check_present`."""
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The token's raw signature over `message` (ECDSA: r and s side by side). Raises TokenError."""
@@ -129,9 +145,11 @@ class Ledger(Protocol):
         entries: Sequence[NewEntry],
         repeat: Repeat | None = None,
         source: str = "",
+        grounds: str | None = None,
+        issuing_key: str | None = None,
     ) -> None:
         """Before the token is asked. Reserves serial and entries; AlreadyExists if an entry is taken, RequestUnderWay
-        if the key of `repeat` is."""
+        if the key of `repeat` is. `issuing_key` is the statement that the grounds name."""
 
     def record_certificate(
         self,
@@ -207,6 +225,8 @@ class Provenance:
 
     request_pem: str | None = None
     public_key: PublicKey | None = None
+    key_path: str | None = None
+    """The full path of the known key, if it is a registered one."""
 
 
 def utc_now() -> datetime:
@@ -224,6 +244,10 @@ class Corridor:
     blocked_keys: frozenset[str] = frozenset()
     iaca_requires_state: bool = False
     guard: Guard | None = None
+    engine: str = ""
+    """The version of the engine, for the grounds."""
+    policy_sha256: str = ""
+    """Of the policy in force, likewise."""
 
     def create_request(
         self, order: GenericRequestOrder | DocumentSignerRequestOrder, signer: Signer, caller: Caller
@@ -246,9 +270,11 @@ class Corridor:
         caller: Caller,
     ) -> IssuedCertificate:
         """A certificate of the generic profile; `issuer` None means self-signed by the subject key."""
-        public_key = self._prove(subject, caller, may_be_ca=order.is_certificate_authority or issuer is None)
+        public_key, proof = self._prove(subject, caller, may_be_ca=order.is_certificate_authority or issuer is None)
+        if issuer is None:
+            proof = prove_by_own_signature(public_key)
         draft = draft_generic(order, public_key, issuer, serial_number=self._serial(), now=self.now())
-        return self._sign_certificate(draft, "generic", issuer, signer, entries, caller)
+        return self._sign_certificate(draft, "generic", proof, issuer, signer, entries, caller)
 
     def issue_iaca(
         self, order: IacaOrder, signer: Signer, entries: Sequence[NewEntry], caller: Caller
@@ -258,7 +284,8 @@ class Corridor:
             raise PolicyRefusal("The IACA must have a stateOrProvinceName by this deployment's policy, found none.")
         self._check_subject_key(signer.public_key, caller, may_be_ca=True)
         draft = draft_iaca(order, signer.public_key, serial_number=self._serial(), now=self.now())
-        return self._sign_certificate(draft, "iaca", None, signer, entries, caller)
+        proof = prove_by_own_signature(signer.public_key)
+        return self._sign_certificate(draft, "iaca", proof, None, signer, entries, caller)
 
     def issue_document_signer(
         self,
@@ -270,24 +297,26 @@ class Corridor:
         caller: Caller,
     ) -> IssuedCertificate:
         """A document signer certificate under an IACA (ISO/IEC 18013-5 Annex B.1.4)."""
-        public_key = self._prove(subject, caller, may_be_ca=False)
+        public_key, proof = self._prove(subject, caller, may_be_ca=False)
         draft = draft_document_signer(order, public_key, issuer, serial_number=self._serial(), now=self.now())
-        return self._sign_certificate(draft, "document-signer", issuer, signer, entries, caller)
+        return self._sign_certificate(draft, "document-signer", proof, issuer, signer, entries, caller)
 
     def _serial(self) -> int:
         return new_serial_number(self.random_bytes)
 
-    def _prove(self, subject: Provenance, caller: Caller, *, may_be_ca: bool) -> PublicKey:
-        """Step 1: the key a certificate may be made for."""
+    def _prove(self, subject: Provenance, caller: Caller, *, may_be_ca: bool) -> tuple[PublicKey, str]:
+        """Step 1: the key a certificate may be made for, and how it was proven, for the grounds."""
         if subject.request_pem is not None:
-            public_key = load_request(subject.request_pem).public_key
+            request = load_request(subject.request_pem)
+            public_key, proof = request.public_key, prove_by_request(request)
             may_be_ca = False
         elif subject.public_key is not None:
-            public_key = subject.public_key
+            public_key, path = subject.public_key, subject.key_path
+            proof = prove_nothing(public_key) if path is None else prove_by_registration(path, public_key)
         else:
             raise TypeError("A subject needs a certification request or a public key.")
         self._check_subject_key(public_key, caller, may_be_ca=may_be_ca)
-        return public_key
+        return public_key, proof
 
     def _check_subject_key(self, public_key: PublicKey, caller: Caller, *, may_be_ca: bool) -> None:
         check_public_key(public_key)
@@ -302,6 +331,7 @@ class Corridor:
         self,
         draft: CertificateDraft,
         profile: str,
+        proof: str,
         issuer: Issuer | None,
         signer: Signer,
         entries: Sequence[NewEntry],
@@ -310,9 +340,10 @@ class Corridor:
         """Steps 3 to 8 for a certificate."""
         tbs = build_tbs_certificate(draft)
         issuer_certificate = issuer.certificate.der if issuer and issuer.certificate else None
-        check_lint(tbs, profile, issuer_certificate)
+        report = check_lint(tbs, profile, issuer_certificate)
+        grounds = _Grounds(proof, report)
         intent_id = self._record_intent(
-            "certificate", profile, tbs, signer, caller, draft.issuer, draft.serial_number, entries
+            "certificate", profile, tbs, signer, caller, draft.issuer, draft.serial_number, entries, grounds
         )
         try:
             signature = self._sign(signer, draft.algorithm, tbs)
@@ -375,12 +406,14 @@ class Corridor:
         issuer: bytes | None,
         serial_number: int | None,
         entries: Sequence[NewEntry],
+        grounds: "_Grounds | None" = None,
     ) -> str:
         """Step 5. A request's octets are not kept, only their digest. An absent token costs no intent and no serial."""
         if self.guard is not None:
             self.guard.check_key(signer.public_key.sha256)
             self.guard.check_open()
         signer.check_present()
+        issuing_key, rendered = self._render_grounds(grounds, profile, signer, caller) if grounds else (None, None)
         intent_id = self.random_bytes(16).hex()
         self.ledger.record_intent(
             intent_id=intent_id,
@@ -398,10 +431,31 @@ class Corridor:
             entries=entries,
             repeat=caller.repeat if kind == "certificate" else None,
             source=caller.source,
+            grounds=rendered,
+            issuing_key=issuing_key,
         )
         return intent_id
+
+    def _render_grounds(self, grounds: "_Grounds", profile: str, signer: Signer, caller: Caller) -> tuple[str, str]:
+        return render_grounds(
+            engine=self.engine,
+            policy_sha256=self.policy_sha256,
+            profile=profile,
+            request_sha256=caller.request_digest,
+            proof=grounds.proof,
+            lint=grounds.lint,
+            issuing_key=signer,
+        )
 
     @staticmethod
     def _sign(signer: Signer, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
         """Step 6."""
         return encode_signature(signer.public_key, signer.sign(algorithm.name, tbs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Grounds:
+    """What steps 1 and 4 have found."""
+
+    proof: str
+    lint: LintReport

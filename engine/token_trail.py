@@ -9,7 +9,6 @@ from engine.store import ENGINE, Store
 from engine.store.chain import FAILURE, PENDING, SUCCESS, Detail, Event
 from engine.token import KeyReference
 
-
 EXAMINATION, MEASUREMENT = "examination", "measurement"
 
 

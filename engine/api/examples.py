@@ -13,6 +13,7 @@ TARGETS: Mapping[str | tuple[str, str], str] = {
     "kms-service-api": KMS,
     ("PUT", "/v1/{target}/x509-service-api/certificates"): f"{SERVICE}.example-leaf",
     ("POST", "/v1/{target}/x509-service-api/certificates"): f"{SERVICE}.example-leaf-2",
+    ("GET", "/v1/{target}/x509-store-api/certificates/evidence"): f"{STORE}.ca-secp256r1",
     ("POST", "/v1/{target}/x509-store-api/certificates"): f"{STORE}.example",
     ("PUT", "/v1/{target}/x509-store-api/certificates"): f"{STORE}.example",
     ("DELETE", "/v1/{target}/x509-store-api/certificates"): f"{STORE}.example",

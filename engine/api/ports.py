@@ -156,6 +156,9 @@ class X509Store(Protocol):
     def find_entry(self, entry_id: str, /) -> StoredCertificate:
         """The entry with that child id. Raises NotFound."""
 
+    def find_evidence(self, entry_id: str, /) -> Mapping[str, object]:
+        """Evidence of how the certificate of that entry came about. Raises NotFound, StoreError."""
+
 
 class Kms(Protocol):
     """A KMS: keys on one token."""

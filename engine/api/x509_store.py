@@ -5,7 +5,7 @@ them, the first thousand, which is also the most a page holds. A page that goes 
 before costs the same however long the list is.
 
 What is put into a store is a certificate and no more: deleting an entry deletes no record of what was issued, and
-where a CA certificate came from decides whether it is believed to be an issuer's.
+where a CA certificate came from decides whether it is believed to be an issuer's. Of what was issued there is evidence.
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ from engine.api.render import render_entry
 from engine.api.schema.x509_store import (
     BaseEntryMembers,
     DeletedEntry,
+    Evidence,
     KeepCertificate,
     StoreEntry,
     VicalEntryMembers,
@@ -42,6 +43,10 @@ def x509_store_operations(directory: Directory) -> list[Operation[Any]]:
     def read_paths(call: Call[None]) -> object:
         limit, offset = page(call.parameters)
         return list(directory.x509_store(call.target).list_entry_paths(limit, offset, after(call.parameters)))
+
+    def read_evidence(call: Call[None]) -> object:
+        store, entry_id = find_store_of_entry(call.target)
+        return store.find_evidence(entry_id)
 
     def add(call: Call[_Keep]) -> object:
         store, entry_id = find_store(call.target)
@@ -92,6 +97,15 @@ def x509_store_operations(directory: Directory) -> list[Operation[Any]]:
             NO_BODY,
             response=list[str],
             parameters=(*PAGE, AFTER),
+        ),
+        Operation(
+            "GET",
+            f"{_PATH}/evidence",
+            "Read evidence of how a certificate came about that was issued into a store.",
+            Permission.READ,
+            read_evidence,
+            NO_BODY,
+            response=Evidence,
         ),
         Operation(
             "POST",

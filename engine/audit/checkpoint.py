@@ -78,7 +78,20 @@ class Checkpoint(Protocol):
         """DER SubjectPublicKeyInfo of the key that signs."""
 
 
-class Trail(Protocol):
+class CoveredEvents(Protocol):
+    """What checkpoints cover, as it is kept."""
+
+    def find_checkpoint(self, number: int) -> Checkpoint:
+        """The checkpoint with this number."""
+
+    def find_covering(self, writer: int, sequence: int) -> int | None:
+        """The number of the checkpoint that covers an event; None: none does yet."""
+
+    def list_covered_events(self, number: int, heads: Mapping[int, int], size: int) -> Sequence[Leaf]:
+        """The events of a checkpoint, in order."""
+
+
+class Trail(CoveredEvents, Protocol):
     """The part of the store that is asked here."""
 
     def begin_checkpoint(
@@ -100,17 +113,8 @@ class Trail(Protocol):
     ) -> bool:
         """Keep the signature and mark the events as covered. False if that was done before."""
 
-    def find_checkpoint(self, number: int) -> Checkpoint:
-        """The checkpoint with this number."""
-
     def find_event_hash(self, writer: int, sequence: int) -> str | None:
         """The hash of an event; None if there is none."""
-
-    def find_covering(self, writer: int, sequence: int) -> int | None:
-        """The number of the checkpoint that covers an event; None: none does yet."""
-
-    def list_covered_events(self, number: int, heads: Mapping[int, int], size: int) -> Sequence[Leaf]:
-        """The events of a checkpoint, in order."""
 
 
 class Signer(Protocol):
@@ -272,11 +276,41 @@ class Inclusion:
     """The Merkle audit path (RFC 6962 section 2.1.1), lowest node first."""
 
 
-def find_inclusion(trail: Trail, writer: int, sequence: int) -> Inclusion | None:
+def find_inclusion(trail: CoveredEvents, writer: int, sequence: int) -> Inclusion | None:
     """The proof for one event; None while no checkpoint covers it. Raises NotFound, StoreError."""
-    number = trail.find_covering(writer, sequence)
-    if number is None:
-        return None
+    found = find_inclusions(trail, [(writer, sequence)])
+    return None if found is None else found[0]
+
+
+def find_inclusions(trail: CoveredEvents, places: Sequence[tuple[int, int]]) -> Sequence[Inclusion] | None:
+    """The proofs for these events, by writer and sequence; None while no checkpoint covers one of them.
+
+    Raises NotFound, StoreError.
+    """
+    numbers = []
+    for writer, sequence in places:
+        number = trail.find_covering(writer, sequence)
+        if number is None:
+            return None
+        numbers.append(number)
+    covered = {number: _load_covered(trail, number) for number in numbers}
+    return [covered[number].prove(place) for number, place in zip(numbers, places, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Covered:
+    checkpoint: Checkpoint
+    places: Mapping[tuple[int, int], int]
+    hashes: Sequence[bytes]
+
+    def prove(self, place: tuple[int, int]) -> Inclusion:
+        index = self.places.get(place)
+        if index is None:
+            raise _changed(self.checkpoint.number)
+        return Inclusion(self.checkpoint, index, len(self.hashes), audit_path(index, self.hashes))
+
+
+def _load_covered(trail: CoveredEvents, number: int) -> _Covered:
     checkpoint = trail.find_checkpoint(number)
     try:
         members = load_checkpoint(checkpoint.statement)
@@ -284,9 +318,11 @@ def find_inclusion(trail: Trail, writer: int, sequence: int) -> Inclusion | None
         raise StoreError(f"Checkpoint {number} was changed: its statement is not one.") from error
     heads = {int(writer): int(head[0]) for writer, head in members["chains"].items()}
     leaves = trail.list_covered_events(number, heads, members["events"])
-    places = [(leaf.writer, leaf.sequence) for leaf in leaves]
-    if (writer, sequence) not in places or len(leaves) != members["events"]:
-        raise StoreError(f"The audit trail was changed: checkpoint {number} has other events than its statement says.")
-    index = places.index((writer, sequence))
-    path = audit_path(index, [bytes.fromhex(leaf.hash) for leaf in leaves])
-    return Inclusion(checkpoint, index, len(leaves), path)
+    if len(leaves) != members["events"]:
+        raise _changed(number)
+    places = {(leaf.writer, leaf.sequence): index for index, leaf in enumerate(leaves)}
+    return _Covered(checkpoint, places, [bytes.fromhex(leaf.hash) for leaf in leaves])
+
+
+def _changed(number: int) -> StoreError:
+    return StoreError(f"The audit trail was changed: checkpoint {number} has other events than its statement says.")

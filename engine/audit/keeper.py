@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -19,6 +19,8 @@ _AGAIN_SECONDS = 5.0
 """After a failure."""
 _STOP_SECONDS = 8.0
 """For the last one."""
+_OTHERS_PAUSE_SECONDS = 0.02
+"""Between looks at what another process is making."""
 _LOG_SECONDS = 60.0
 """How often the same failure is logged."""
 
@@ -31,18 +33,32 @@ class Gate:
         self._longest_seconds = longest_seconds
         self._clock = clock
         self._open_until: float | None = None
+        self._why = ""
 
     def tell(self, waiting_seconds: float) -> None:
         """For how long the oldest uncovered event has waited; to be told again and again, or the gate closes."""
         self._open_until = self._clock() + self._longest_seconds - waiting_seconds
 
+    def explain(self, why: str) -> None:
+        """Why no checkpoint was made at the last try, a sentence; empty: one was, or none was due."""
+        self._why = why
+
     def check_open(self) -> None:
         """Raises StoreUnavailable while nothing may be signed."""
         if self._open_until is not None and self._clock() >= self._open_until:
+            why = f" ({self._why.removesuffix('.')})" if self._why else ""
             raise StoreUnavailable(
                 f"Nothing is signed until the audit trail has a checkpoint: events have waited for one for more than "
-                f"{self._longest_seconds:g} seconds."
+                f"{self._longest_seconds:g} seconds{why}."
             )
+
+    def state(self) -> str:
+        """`ready`, or in words why nothing may be signed."""
+        try:
+            self.check_open()
+        except StoreUnavailable as error:
+            return error.message
+        return "ready"
 
 
 class WaitingEvents(Protocol):
@@ -67,20 +83,46 @@ class CheckpointKeeper:
     now: Callable[[], datetime]
     events: int
     seconds: float
+    _making: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def look(self) -> None:
         """Make what is due, and tell the gate how things are. Raises EngineError."""
         waiting = self._look()
         while waiting.oldest is not None and (waiting.count >= self.events or waiting.oldest <= self._due()):
-            if not self.maker.make(at_least=self.events, recorded_by=self._due()):
+            with self._making:
+                made = self.maker.make(at_least=self.events, recorded_by=self._due())
+            if not made:
                 return
             waiting = self._look()
 
     def cover_all(self) -> None:
         """Make checkpoints of whatever waits now. Raises EngineError."""
-        while self.maker.make(at_least=1, recorded_by=self.now()) == MOST_EVENTS:
-            pass
+        while True:
+            with self._making:
+                made = self.maker.make(at_least=1, recorded_by=self.now())
+            if made < MOST_EVENTS:
+                break
         self._look()
+
+    def cover(self, is_covered: Callable[[], bool], seconds: float) -> bool:
+        """Make checkpoints of what waits until `is_covered`, for at most so many seconds, and what one may take.
+
+        False if that was not enough, as when another process is about a checkpoint. Raises EngineError.
+        """
+        deadline = time.monotonic() + seconds
+        while not is_covered():
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._making.acquire(timeout=left):
+                return False
+            try:
+                made = not is_covered() and self.maker.make(at_least=1, recorded_by=self.now())
+            finally:
+                self._making.release()
+            if made:
+                self._look()
+            else:
+                time.sleep(_OTHERS_PAUSE_SECONDS)
+        return True
 
     def _due(self) -> datetime:
         return self.now() - timedelta(seconds=self.seconds)
@@ -116,7 +158,7 @@ def making_checkpoints(keeper: CheckpointKeeper | None, is_hung: Callable[[], bo
 
 
 def _watch(keeper: CheckpointKeeper, over: threading.Event) -> None:
-    complaints = _Complaints()
+    complaints = _Complaints(keeper.gate.explain)
     pause = _LOOK_SECONDS if complaints.silent(keeper.cover_all) else _AGAIN_SECONDS
     while not over.wait(pause):
         pause = _LOOK_SECONDS if complaints.silent(keeper.look) else _AGAIN_SECONDS
@@ -126,7 +168,8 @@ def _watch(keeper: CheckpointKeeper, over: threading.Event) -> None:
 class _Complaints:
     """What goes wrong, in the log, and not the same again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, explain: Callable[[str], None]) -> None:
+        self._explain = explain
         self._last = ""
         self._logged = 0.0
 
@@ -135,10 +178,12 @@ class _Complaints:
         try:
             act()
         except EngineError as error:
+            self._explain(error.message)
             if error.message != self._last or time.monotonic() - self._logged >= _LOG_SECONDS:
                 _log.error("No checkpoint of the audit trail was made: %s", error.message, exc_info=error.__cause__)
                 self._last, self._logged = error.message, time.monotonic()
             return False
+        self._explain("")
         if self._last:
             _log.warning("Checkpoints of the audit trail are made again.")
             self._last = ""

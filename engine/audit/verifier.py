@@ -1,6 +1,8 @@
-"""Verify an audit trail that was exported by the signing engine. Stands alone: Python 3.11 and `cryptography`.
+"""Verify what the signing engine has recorded: an audit trail that was exported, or the evidence of one certificate.
+Stands alone: Python 3.11 and `cryptography`.
 
     python verifier.py export.jsonl --witness witness.jsonl --key audit-key.pem
+    python verifier.py evidence.json --witness witness.jsonl --key audit-key.pem
 
 Exit code 0: nothing was found; 1: something was, and is named, the first bad row first; 2: the command line is wrong.
 
@@ -31,6 +33,26 @@ before.
 
 *Witness*, one JSON object a line: {"statement": a checkpoint's octets as a string, "signature": base64, "key": base64}.
 It is kept where who can change the trail cannot change it: the end of the trail can be cut off unseen, but for it.
+
+*Evidence*, one JSON object of
+
+    format          signing-engine-evidence/1
+    certificate     base64 of the DER
+    tbsCertificate  base64 of what was to be signed, as it was recorded before it was
+    grounds         canonical JSON, its octets as a string: on which grounds the certificate was signed
+    issuingKey      canonical JSON, its octets as a string: path, spki (base64), spkiSha256, custodySha256 or null, and
+                    token: what the token and its library say of themselves
+    custodyRecord   canonical JSON, its octets as a string: how the issuing key was held then; absent for a key that
+                    the caller brought
+    events          signature-intended and certificate-signed, and the event that tells of the custody record, each
+                    {"event": ..., "hash": ..., "inclusion": {"checkpoint": number, "index": ..., "size": ...,
+                    "path": [...]}}; the path (RFC 6962 section 2.1.1) is in hex, lowest node first, the index from 0
+    checkpoints     those that the events are in, each as in an export
+
+The events name the digests of tbsCertificate, grounds, custodyRecord and certificate, the grounds that of issuingKey.
+The grounds are engine (its version), issuingKeySha256, lint (rules: how many, rulesSha256: which, findings),
+policySha256, profile, proofOfPossession and requestSha256 (of the order's body). What they say is what the engine has
+said: verified here is the request in proofOfPossession, where it is there, against the certificate's key.
 """
 
 import argparse
@@ -44,6 +66,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -62,6 +85,16 @@ _TOLD = ("actor", "details", "kind", "outcome", "recordedAt", "requestId", "sour
 _EVENT_MEMBERS = frozenset([*_TOLD, "previous", "sequence", "writer"])
 _CHECKPOINT_MEMBERS = frozenset(["chains", "events", "key", "number", "previous", "recordedAt", "root", "total"])
 _MOST_FAULTS = 100
+
+EVIDENCE_FORMAT = "signing-engine-evidence/1"
+_EVIDENCE_MEMBERS = frozenset(
+    ["certificate", "checkpoints", "events", "format", "grounds", "issuingKey", "tbsCertificate"]
+)
+_GROUNDS_MEMBERS = frozenset(
+    ["engine", "issuingKeySha256", "lint", "policySha256", "profile", "proofOfPossession", "requestSha256"]
+)
+_TELLS_CUSTODY = frozenset(["key-generated", "key-imported", "key-adopted", "key-examined"])
+_LARGEST_EVIDENCE = 1 << 24
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -348,19 +381,10 @@ class TrailVerifier:
             return None
 
     def _signature_fault(self, octets: bytes, members: Mapping[str, Any], signature: bytes, key: object) -> str | None:
-        if not isinstance(key, bytes) or sha256(key).hexdigest() != members["key"]:
-            return "its key is not the one that its statement names"
-        if self._trusted is not None and members["key"] not in self._trusted:
-            return f"it was signed by a key that may not, with SPKI SHA-256 {members['key']}"
-        if members["key"] not in self.report.keys:
+        what = find_signature_fault(octets, members["key"], signature, key, self._trusted)
+        if what is None and members["key"] not in self.report.keys:
             self.report.keys.append(members["key"])
-        try:
-            check_signature(key, signature, octets)
-        except InvalidSignature:
-            return "its signature does not verify"
-        except (ValueError, UnsupportedAlgorithm) as error:
-            return f"its key cannot be used: {error}"
-        return None
+        return what
 
     def _place(self) -> str:
         return "none" if self._chain is None else f"event {self._chain.last} of writer {self._chain.writer}"
@@ -408,6 +432,373 @@ class _Tree:
         return root
 
 
+@dataclass(slots=True)
+class EvidenceReport:
+    """What was found in the evidence of one certificate."""
+
+    faults: list[Fault] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    """What is so, for people to read."""
+
+    def lines(self) -> Iterator[str]:
+        """For people to read; no character of them does anything to a terminal."""
+        yield from (_printable(str(fault)) for fault in self.faults)
+        yield from map(_printable, self.told)
+        yield "FAILED" if self.faults else "verified"
+
+
+class _Refusal(Exception):
+    """Why evidence proves nothing."""
+
+    def __init__(self, member: str, what: str) -> None:
+        super().__init__(what)
+        self.fault = Fault(member, what)
+
+
+def verify_evidence(
+    evidence: object, trusted: Collection[str] | None = None, witnessed: Collection[str] | None = None
+) -> EvidenceReport:
+    """Verify evidence. `trusted` are SPKI SHA-256 of keys that may sign checkpoints; None: any, and the report says
+    which. `witnessed` are the SHA-256 of the statements that the witness has; None: there is none."""
+    verifier = _EvidenceVerifier(trusted, witnessed)
+    try:
+        verifier.verify(evidence)
+    except _Refusal as refusal:
+        verifier.report.faults.append(refusal.fault)
+    return verifier.report
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An event that is in a signed checkpoint."""
+
+    member: str
+    event: Mapping[str, Any]
+
+    def detail(self, name: str) -> str:
+        """Empty if it is not there."""
+        return str(self.event["details"].get(name, ""))
+
+    def expect(self, expected: Mapping[str, str]) -> None:
+        """Raises _Refusal unless its details are these."""
+        for name, value in expected.items():
+            if self.detail(name) != value:
+                what = f"expected its {name} to be {value or 'absent'}, found {self.detail(name) or 'none'}"
+                raise _Refusal(f"{self.member}.event.details.{name}", what)
+
+
+class _EvidenceVerifier:
+    """From the checkpoints to the events in them, and from these to what they have the digests of."""
+
+    def __init__(self, trusted: Collection[str] | None, witnessed: Collection[str] | None) -> None:
+        self.report = EvidenceReport()
+        self._trusted = trusted
+        self._witnessed = witnessed
+        self._checkpoints: dict[int, Mapping[str, Any]] = {}
+        self._uncovering: set[int] = set()
+        """Checkpoints that no event was in so far."""
+
+    def verify(self, evidence: object) -> None:
+        """Raises _Refusal at the first fault."""
+        if not isinstance(evidence, dict) or evidence.get("format") != EVIDENCE_FORMAT:
+            raise _Refusal("format", f"expected {EVIDENCE_FORMAT}")
+        if evidence.keys() - {"custodyRecord"} != _EVIDENCE_MEMBERS:
+            raise _Refusal("evidence", f"expected the members {', '.join(sorted(_EVIDENCE_MEMBERS))}")
+        for place, one in enumerate(_list(evidence["checkpoints"], "checkpoints")):
+            self._take_checkpoint(f"checkpoints[{place}]", one)
+        told = [
+            self._take_event(f"events[{place}]", one) for place, one in enumerate(_list(evidence["events"], "events"))
+        ]
+        intended, signed = _only(told, ["signature-intended"]), _only(told, ["certificate-signed"])
+        _check_order(intended, signed)
+
+        tbs = _octets(evidence["tbsCertificate"], "tbsCertificate")
+        _check_digest("tbsCertificate", tbs, intended, "tbsSha256")
+        grounds = _load_canonical("grounds", evidence["grounds"], intended.detail("groundsSha256"), intended.member)
+        if grounds.keys() != _GROUNDS_MEMBERS:
+            raise _Refusal("grounds", f"expected the members {', '.join(sorted(_GROUNDS_MEMBERS))}")
+        certificate = _octets(evidence["certificate"], "certificate")
+        _check_digest("certificate", certificate, signed, "certificateSha256")
+        try:
+            statement = _load_canonical("issuingKey", evidence["issuingKey"], grounds["issuingKeySha256"], "grounds")
+            issuing = _IssuingKey.load(statement)
+            key = _check_certificate(certificate, tbs, issuing, intended, signed)
+            intended.expect(
+                {
+                    "signatureKind": "certificate",
+                    "profile": str(grounds["profile"]),
+                    "signingKey": issuing.path,
+                    "requestSha256": str(grounds["requestSha256"]),
+                }
+            )
+            signed.expect(
+                {name: intended.detail(name) for name in ("signingKey", "serialNumber", "tbsSha256")}
+                | {"spkiSha256": key}
+            )
+            self._tell(
+                f"certificate: SHA-256 {sha256(certificate).hexdigest()}, serial {signed.detail('serialNumber')}"
+            )
+            self._tell_event("intended", intended, f", intent {intended.detail('intentId')}")
+            self._tell_event("signed and recorded", signed, "")
+            self._check_proof(grounds["proofOfPossession"], key, issuing)
+            self._tell_grounds(grounds, statement["token"])
+            self._check_custody(evidence.get("custodyRecord"), issuing, told)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _Refusal("grounds", f"they or issuingKey do not say what these say: {error!r}") from None
+        if self._uncovering:
+            raise _Refusal("checkpoints", f"none of the events is in checkpoint {min(self._uncovering)}")
+        self._tell_trust()
+
+    def _take_checkpoint(self, member: str, one: object) -> None:
+        if not isinstance(one, dict) or one.keys() != {"checkpoint", "signature", "key"}:
+            raise _Refusal(member, "expected checkpoint, signature and key")
+        statement = one["checkpoint"]
+        try:
+            members = load_checkpoint(statement)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise _Refusal(f"{member}.checkpoint", f"it is not the statement of a checkpoint: {error}") from None
+        key, signature = _octets(one["key"], f"{member}.key"), _octets(one["signature"], f"{member}.signature")
+        if what := find_signature_fault(str(statement).encode(), members["key"], signature, key, self._trusted):
+            raise _Refusal(member, what)
+        number = members["number"]
+        if number in self._checkpoints:
+            raise _Refusal(member, f"checkpoint {number} is there twice")
+        if self._witnessed is not None and sha256(str(statement).encode()).hexdigest() not in self._witnessed:
+            raise _Refusal(member, f"the witness does not have this checkpoint {number}")
+        self._checkpoints[number] = members
+        self._uncovering.add(number)
+
+    def _take_event(self, member: str, one: object) -> _Told:
+        if not isinstance(one, dict) or one.keys() != {"event", "hash", "inclusion"}:
+            raise _Refusal(member, "expected event, hash and inclusion")
+        event = one["event"]
+        try:
+            writer, sequence, _ = _load_event_place(event)
+            leaf = sha256(b"\x00" + _encode(event).encode())
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise _Refusal(f"{member}.event", f"it is not an event: {error}") from None
+        if leaf.hexdigest() != one["hash"]:
+            raise _Refusal(member, "the event does not have the hash that is kept with it: one of both was changed")
+        inclusion = one["inclusion"]
+        try:
+            number, index, size = (inclusion[name] for name in ("checkpoint", "index", "size"))
+            path = [bytes.fromhex(node) for node in inclusion["path"]]
+            if len(inclusion) != 4 or {type(number), type(index), type(size)} != {int}:
+                raise ValueError("expected checkpoint, index and size, which are numbers, and path")
+            if [node.hex() for node in path] != inclusion["path"]:
+                raise ValueError("expected the path in lower-case hex")
+            checkpoint = self._checkpoints[number]
+            if size != checkpoint["events"]:
+                raise ValueError(f"checkpoint {number} has {checkpoint['events']} events, not {size}")
+            check_inclusion(leaf.digest(), index, size, path, bytes.fromhex(checkpoint["root"]))
+        except KeyError as error:
+            raise _Refusal(f"{member}.inclusion", f"{error} is not there") from None
+        except (ValueError, TypeError) as error:
+            raise _Refusal(f"{member}.inclusion", f"the event is not in the checkpoint: {error}") from None
+        if checkpoint["chains"].get(str(writer), [0])[0] < sequence:
+            raise _Refusal(
+                f"{member}.inclusion", f"checkpoint {number} ends before event {sequence} of writer {writer}"
+            )
+        self._uncovering.discard(number)
+        if not isinstance(event["details"], dict):
+            raise _Refusal(f"{member}.event.details", "expected an object")
+        return _Told(member, event)
+
+    def _check_proof(self, proof: Mapping[str, Any], key: str, issuing: "_IssuingKey") -> None:
+        """That the certificate's key, by its hash, was proven; or that nobody says so."""
+        member, method = "grounds.proofOfPossession", proof["method"]
+        if proof["spkiSha256"] != key:
+            raise _Refusal(f"{member}.spkiSha256", "the key that was proven is not that of the certificate")
+        if method == "own-signature":
+            if key != issuing.spki_sha256:
+                raise _Refusal(member, "the certificate is not signed by its own key")
+            self._tell("proof of possession: the certificate is signed by its own key")
+        elif method == "key-on-token":
+            self._tell(f"proof of possession: the key is {proof['path']}, which was proven when it was registered")
+        elif method == "none":
+            self._tell("proof of possession: NONE; the public key alone was presented")
+        elif method != "certification-request":
+            raise _Refusal(f"{member}.method", f"there is no method {method}")
+        elif "request" not in proof:
+            self._tell(
+                f"proof of possession: the engine has verified a certification request with SHA-256 "
+                f"{proof['requestSha256']}, which is not shown since it holds a {proof['withheld']}"
+            )
+        else:
+            request = _octets(proof["request"], f"{member}.request")
+            if sha256(request).hexdigest() != proof["requestSha256"]:
+                raise _Refusal(f"{member}.requestSha256", "it is not that of the request")
+            if what := _find_request_fault(request, key):
+                raise _Refusal(f"{member}.request", what)
+            self._tell("proof of possession: the certification request verifies under the certificate's key")
+
+    def _check_custody(self, record: object, issuing: "_IssuingKey", told: Sequence[_Told]) -> None:
+        """That the record is the one in the statement about the key, and that it was told of when it was made."""
+        self._tell(f"issuing key: {issuing.path}, SPKI SHA-256 {issuing.spki_sha256}")
+        if issuing.custody_sha256 is None:
+            if record is not None or len(told) != 2:
+                raise _Refusal("custodyRecord", "issuingKey names none, since the caller has brought the key")
+            self._tell("custody record: none; the caller has brought the key")
+            return
+        event = _only(told, _TELLS_CUSTODY)
+        event.expect(
+            {
+                "signingKey": issuing.path,
+                "spkiSha256": issuing.spki_sha256,
+                "custodySha256": issuing.custody_sha256,
+            }
+        )
+        if (
+            not isinstance(record, str)
+            or sha256(record.encode("utf-8", "replace")).hexdigest() != issuing.custody_sha256
+        ):
+            raise _Refusal("custodyRecord", "it does not have the digest that issuingKey and its event name")
+        self._tell_event(f"custody record, by {event.event['kind']}", event, f": {record}")
+
+    def _tell_grounds(self, grounds: Mapping[str, Any], token: Mapping[str, Any]) -> None:
+        lint = grounds["lint"]
+        self._tell(
+            f"profile: {grounds['profile']}; policy: SHA-256 {grounds['policySha256']}; engine: {grounds['engine']}"
+        )
+        self._tell(
+            f"lint: {lint['rules']} rules, list of SHA-256 {lint['rulesSha256']}; findings: {len(lint['findings'])}"
+        )
+        for finding in lint["findings"]:
+            self._tell(f"lint {finding['severity']}: {finding['code']}: {finding['message']} ({finding['clause']})")
+        self._tell("token: " + ", ".join(f"{name} {value}" for name, value in token.items()))
+        self._tell(f"order: body of SHA-256 {grounds['requestSha256'] or 'unknown'}")
+
+    def _tell_event(self, what: str, told: _Told, more: str) -> None:
+        event = told.event
+        by = f"{event['actor'] or 'nobody'}" + (f" from {event['source']}" if event["source"] else "")
+        by += f", request {event['requestId']}" if event["requestId"] else ""
+        self._tell(f"{what}: {event['recordedAt']} by {by}{more}")
+
+    def _tell_trust(self) -> None:
+        for number, members in sorted(self._checkpoints.items()):
+            self._tell(
+                f"checkpoint {number} of {members['recordedAt']}, signed by the key with SPKI SHA-256 {members['key']}"
+            )
+        if self._trusted is None:
+            self._tell("no key was given: whether that key may sign cannot be told")
+        if self._witnessed is None:
+            self._tell("no witness was given: whether the trail was written anew since cannot be told")
+        else:
+            self._tell("the witness has every checkpoint")
+
+    def _tell(self, line: str) -> None:
+        self.report.told.append(line)
+
+
+@dataclass(frozen=True, slots=True)
+class _IssuingKey:
+    path: str
+    spki: bytes
+    spki_sha256: str
+    custody_sha256: str | None
+
+    @classmethod
+    def load(cls, members: Mapping[str, Any]) -> "_IssuingKey":
+        spki = _octets(members["spki"], "issuingKey.spki")
+        if sha256(spki).hexdigest() != members["spkiSha256"]:
+            raise _Refusal("issuingKey.spkiSha256", "it is not that of the key")
+        return cls(str(members["path"]), spki, members["spkiSha256"], members["custodySha256"])
+
+
+def _check_certificate(octets: bytes, tbs: bytes, issuing: _IssuingKey, intended: _Told, signed: _Told) -> str:
+    """That it is the intended one and signed by the issuing key. The SPKI SHA-256 of its own key."""
+    try:
+        certificate = x509.load_der_x509_certificate(octets)
+        own = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _Refusal("certificate", f"it cannot be read: {error}") from None
+    if certificate.tbs_certificate_bytes != tbs:
+        raise _Refusal("certificate", "it does not hold what was intended to be signed")
+    for told in (intended, signed):
+        told.expect({"serialNumber": f"{certificate.serial_number:040x}"})
+    try:
+        check_signature(issuing.spki, certificate.signature, tbs)
+    except InvalidSignature:
+        raise _Refusal("certificate", "its signature does not verify under the issuing key") from None
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _Refusal("issuingKey.spki", f"it cannot be used: {error}") from None
+    return sha256(own).hexdigest()
+
+
+def _find_request_fault(octets: bytes, key: str) -> str | None:
+    """Why a certification request does not prove the key with this SPKI SHA-256; None if it does."""
+    try:
+        request = x509.load_der_x509_csr(octets)
+        own = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if not request.is_signature_valid:
+            return "its signature does not verify under its own key"
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+        return f"it cannot be verified: {error}"
+    return None if sha256(own).hexdigest() == key else "its key is not that of the certificate"
+
+
+def _check_order(intended: _Told, signed: _Told) -> None:
+    """That both are about one signature, and one was told before the other: by sequence if one writer has told both,
+    else by the writers' clocks."""
+    signed.expect({"intentId": intended.detail("intentId")})
+    if intended.event["outcome"] != "pending" or signed.event["outcome"] != "success":
+        raise _Refusal(signed.member, "expected an intention that is pending and a signature that is a success")
+    if intended.event["writer"] == signed.event["writer"]:
+        is_before = intended.event["sequence"] < signed.event["sequence"]
+    else:
+        is_before = intended.event["recordedAt"] <= signed.event["recordedAt"]
+    if not is_before:
+        raise _Refusal(signed.member, "the certificate was signed before that was intended")
+
+
+def _only(told: Sequence[_Told], kinds: Collection[str]) -> _Told:
+    found = [one for one in told if one.event["kind"] in kinds]
+    if len(found) != 1 or len(told) > 3:
+        raise _Refusal("events", f"expected one event of the kind {' or '.join(sorted(kinds))}, found {len(found)}")
+    return found[0]
+
+
+def _check_digest(member: str, octets: bytes, told: _Told, name: str) -> None:
+    if sha256(octets).hexdigest() != told.detail(name):
+        raise _Refusal(member, f"it does not have the digest {name} that {told.event['kind']} names")
+
+
+def _load_canonical(member: str, text: object, digest: object, by: str) -> Mapping[str, Any]:
+    if not isinstance(text, str):
+        raise _Refusal(member, "expected text")
+    if sha256(text.encode("utf-8", "replace")).hexdigest() != digest:
+        raise _Refusal(member, f"it does not have the digest that {by} names")
+    try:
+        members = load_json(text)
+        is_canonical = isinstance(members, dict) and canonical(members) == text
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _Refusal(member, f"expected canonical JSON: {error}") from None
+    if not is_canonical:
+        raise _Refusal(member, "expected an object in canonical JSON")
+    return dict(members)
+
+
+def _list(value: object, member: str) -> Sequence[object]:
+    if not isinstance(value, list) or not value:
+        raise _Refusal(member, "expected a list that is not empty")
+    return value
+
+
+def _octets(text: object, member: str) -> bytes:
+    """What base64 stands for, if it is spelt as that is spelt."""
+    try:
+        octets = _load_base64(text)
+    except ValueError as error:
+        raise _Refusal(member, str(error)) from None
+    if base64.b64encode(octets).decode() != text:
+        raise _Refusal(member, "expected base64 in its usual spelling")
+    return octets
+
+
+def _printable(line: str) -> str:
+    return line if line.isascii() and line.isprintable() else json.dumps(line)[1:-1]
+
+
 def canonical(value: object) -> str:
     """Canonical JSON. Raises ValueError, TypeError."""
     return _encode(value)
@@ -443,20 +834,37 @@ def load_checkpoint(statement: object) -> Mapping[str, Any]:
     return members
 
 
+def find_signature_fault(
+    octets: bytes, named: str, signature: bytes, key: object, trusted: Collection[str] | None
+) -> str | None:
+    """What is wrong with the signature of a checkpoint whose statement names its key by this hash; None: nothing."""
+    if not isinstance(key, bytes) or sha256(key).hexdigest() != named:
+        return "its key is not the one that its statement names"
+    if trusted is not None and named not in trusted:
+        return f"it was signed by a key that may not, with SPKI SHA-256 {named}"
+    try:
+        check_signature(key, signature, octets)
+    except InvalidSignature:
+        return "its signature does not verify"
+    except (ValueError, UnsupportedAlgorithm) as error:
+        return f"its key cannot be used: {error}"
+    return None
+
+
 def check_signature(key: bytes, signature: bytes, octets: bytes) -> None:
     """Raises InvalidSignature unless the key, DER SubjectPublicKeyInfo, has signed; ValueError for one it cannot be."""
     public = load_der_public_key(key)
     if isinstance(public, EllipticCurvePublicKey):
         digest = {256: SHA256(), 384: SHA384(), 521: SHA512()}.get(public.curve.key_size)
         if digest is None:
-            raise ValueError(f"no checkpoint is signed on {public.curve.name}")
+            raise ValueError(f"nothing is signed on {public.curve.name}")
         public.verify(signature, octets, ECDSA(digest))
     elif isinstance(public, RSAPublicKey):
         public.verify(signature, octets, PKCS1v15(), SHA256())
     elif isinstance(public, Ed25519PublicKey):
         public.verify(signature, octets)
     else:
-        raise ValueError("no checkpoint is signed by such a key")
+        raise ValueError("nothing is signed by such a key")
 
 
 def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
@@ -560,16 +968,52 @@ def _each_line(path: Path, take: Callable[[Mapping[str, Any]], None]) -> None:
                 raise ValueError(f"{path} line {number} is not of an export: {error}") from None
 
 
+def read_evidence(path: Path) -> object | None:
+    """The evidence in a file; None if it is something else. Raises OSError."""
+    with path.open("rb") as file:
+        octets = file.read(_LARGEST_EVIDENCE + 1)
+    if len(octets) > _LARGEST_EVIDENCE:
+        return None
+    try:
+        evidence = load_json(octets.decode())
+    except (ValueError, RecursionError):
+        return None
+    return evidence if isinstance(evidence, dict) and "format" in evidence else None
+
+
+def read_witnessed(paths: Iterable[Path]) -> frozenset[str]:
+    """The SHA-256 of every statement that a witness has. Raises OSError."""
+    found = set()
+    for path in paths:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    found.add(sha256(str(load_json(line)["statement"]).encode("utf-8", "replace")).hexdigest())
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    continue  # torn, and written again
+    return frozenset(found)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify what the command line names; the exit code."""
-    parser = argparse.ArgumentParser(description="Verify an audit trail that was exported by the signing engine.")
-    parser.add_argument("export", type=Path, help="the file that `signing-engine audit export` made, of all events")
+    parser = argparse.ArgumentParser(description="Verify what the signing engine has recorded.")
+    parser.add_argument(
+        "file",
+        type=Path,
+        help="what `signing-engine audit export` made, of all events, or the evidence of one certificate",
+    )
     parser.add_argument("--witness", type=Path, action="append", default=[], help="JSON lines; may be given twice")
     parser.add_argument("--key", type=Path, action="append", default=[], help="PEM of public keys that may sign")
     options = parser.parse_args(arguments)
+    report: Report | EvidenceReport
     try:
         trusted = frozenset[str]().union(*map(read_keys, options.key)) if options.key else None
-        report = verify_export(options.export, options.witness, trusted)
+        evidence = read_evidence(options.file)
+        if evidence is None:
+            report = verify_export(options.file, options.witness, trusted)
+        else:
+            witnessed = read_witnessed(options.witness) if options.witness else None
+            report = verify_evidence(evidence, trusted, witnessed)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -2,6 +2,7 @@
 the trail cannot be covered by checkpoints.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +11,9 @@ from engine.errors import NotAuthorized
 
 class Gate(Protocol):
     """Open or closed."""
+
+    def state(self) -> str:
+        """`ready`, or in words why nothing may be signed."""
 
     def check_open(self) -> None:
         """Raises StoreUnavailable while nothing may be signed."""
@@ -29,6 +33,10 @@ class AuditGuard:
         """Raises StoreUnavailable while nothing may be signed."""
         if self.gate is not None:
             self.gate.check_open()
+
+    def states(self) -> Mapping[str, str]:
+        """What becomes of the trail, `ready` when it is well; nothing where there are no checkpoints."""
+        return {} if self.gate is None else {"audit trail": self.gate.state()}
 
     def check_path(self, path: str) -> None:
         """Raises NotAuthorized for the path of the audit key."""

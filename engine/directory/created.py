@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from engine.directory.audit_guard import AuditGuard
 from engine.directory.custody import CustodyWatch
+from engine.directory.evidence import EvidenceRoom
 from engine.directory.kms import Kms
 from engine.directory.organizations import CreatedServicePolicy, Organization
 from engine.directory.x509_service import X509Service
@@ -33,6 +34,7 @@ class CreatedServices:
     """By token: what a request has examined counts for the next."""
     store: Store = field(repr=False)
     corridor: Corridor = field(repr=False)
+    evidence: EvidenceRoom = field(repr=False)
     guard: AuditGuard = field(default_factory=AuditGuard, repr=False)
 
     def find_kms(self, path: str) -> Kms | None:
@@ -43,7 +45,7 @@ class CreatedServices:
     def find_x509_store(self, path: str) -> X509Store | None:
         """The certificate store that was created at `path`."""
         row = self._find(path, "x509-store")
-        return None if row is None else X509Store(path=path, store=self.store)
+        return None if row is None else X509Store(path=path, store=self.store, evidence=self.evidence)
 
     def find_x509_service(self, path: str) -> X509Service | None:
         """The X.509 service that was created at `path`, with what is attached to it."""

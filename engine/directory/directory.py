@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from engine.directory.accounts import Accounts
+from engine.directory.audit_guard import AuditGuard
 from engine.directory.created import CreatedServices
 from engine.directory.credentials import Credential, find_credential
 from engine.directory.kms import Kms
@@ -71,6 +72,7 @@ class Directory(ResourceTree):
     accounts: Accounts = field(repr=False)
     refusals: Refusals = field(repr=False)
     threads: Threads = field(repr=False)
+    guard: AuditGuard = field(default_factory=AuditGuard, repr=False)
 
     def find_credential(self, secret: str) -> Credential | None:
         """The credential with this secret, or None."""
@@ -99,8 +101,9 @@ class Directory(ResourceTree):
         return _found(self.x509_stores.get(path) or self.created.find_x509_store(path), path, "certificate store")
 
     def states(self) -> Mapping[str, str]:
-        """The state of each token and of the store, in words; `ready` when it is."""
-        return {**{f"token {name}": token.state() for name, token in self.tokens.items()}, "store": self.store.state()}
+        """The state of each token, of the store and of the audit trail, in words; `ready` when it is."""
+        tokens = {f"token {name}": token.state() for name, token in self.tokens.items()}
+        return {**tokens, "store": self.store.state(), **self.guard.states()}
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run `function` in the engine's own threads."""

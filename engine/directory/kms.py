@@ -24,6 +24,7 @@ from engine.errors import (
 from engine.issuance import Caller
 from engine.profiles.keys import check_public_key
 from engine.store import ENGINE, Actor, KeyInUse, KeyRow, Store
+from engine.store.chain import custody_sha256
 from engine.token import KEY_TYPES, PROOF, FoundKey, KeyReference, Token, key_not_found, load_private_jwk
 from engine.x509.algorithms import signature_algorithm_for
 from engine.x509.spki import PublicKey, load_spki
@@ -227,18 +228,21 @@ class Kms:
         """
         self._require_custody(self.find_key(path), minutes)
 
-    def _require_custody(self, row: KeyRow, minutes: float) -> None:
+    def _require_custody(self, row: KeyRow, minutes: float) -> KeyRow:
+        """The row with the record that is sufficient."""
         if self._was_sufficient(row, minutes):
-            return
+            return row
         with self.watch.checking:
-            if self._was_sufficient(row, minutes):
-                return
-            shortfalls = self._examine(row).shortfalls
-        if shortfalls:
+            if self._was_sufficient(row, minutes):  # another request has had it examined meanwhile
+                latest = self.find_key(row.path)
+                return latest if latest.spki_sha256 == row.spki_sha256 else row
+            record = self._examine(row)
+        if record.shortfalls:
             raise PolicyRefusal(
-                f"The key {row.path} may not sign where custody is required: {'; '.join(shortfalls)}.",
-                details=shortfalls,
+                f"The key {row.path} may not sign where custody is required: {'; '.join(record.shortfalls)}.",
+                details=record.shortfalls,
             )
+        return replace(row, custody=record.custody, checked_at=record.checked_at)
 
     def public_key(self, path: str) -> PublicKey:
         """The public half of the key at a full path, as it was pinned, for a certificate. Raises NotAuthorized for the
@@ -256,7 +260,7 @@ class Kms:
         row = self.find_key(path)
         self.guard.check_key(row.spki_sha256)
         if custody_minutes is not None:
-            self._require_custody(row, custody_minutes)
+            row = self._require_custody(row, custody_minutes)
         return self._hosted(row)
 
     def checkpoint_signer(self) -> HostedSigner:
@@ -269,6 +273,7 @@ class Kms:
             public_key=cached_spki(row.spki),
             token=self.token,
             reference=_reference(row),
+            custody_sha256=custody_sha256(row.custody),
         )
 
     def _was_sufficient(self, row: KeyRow, minutes: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidSignature
 
 from engine.errors import MalformedRequest
-from engine.token import KeyReference, Token
+from engine.token import KeyReference, Token, TokenIdentity
 from engine.x509.algorithms import check_signature, encode_signature, signature_algorithm_for
 from engine.x509.spki import PublicKey
 
@@ -22,10 +22,16 @@ class HostedSigner:
     public_key: PublicKey
     token: Token = field(repr=False)
     reference: KeyReference = field(repr=False)
+    custody_sha256: str | None = None
+    """Of the custody record that was in force when the key was looked up."""
 
     def check_present(self) -> None:
         """Raises TokenError while the token is away."""
         self.token.connected()
+
+    def token_identity(self) -> TokenIdentity:
+        """Which token it is on. Raises TokenError while that is away."""
+        return self.token.identity()
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The token's raw signature."""
@@ -45,9 +51,18 @@ class JwkSigner:
         """`jwk:` and the SHA-256 of the SubjectPublicKeyInfo."""
         return f"jwk:{self.public_key.sha256}"
 
+    @property
+    def custody_sha256(self) -> None:
+        """None: somebody outside has it."""
+        return None
+
     def check_present(self) -> None:
         """Raises TokenError while the token is away."""
         self.token.connected()
+
+    def token_identity(self) -> TokenIdentity:
+        """Which token it becomes an object of. Raises TokenError while that is away."""
+        return self.token.identity()
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The token's raw signature. MalformedRequest if the private half is not that of the public half."""

@@ -179,7 +179,8 @@ class X509Service:
     def _provenance(self, source: SubjectSource) -> Provenance:
         if isinstance(source, CsrSource):
             return Provenance(request_pem=source.pem)
-        return Provenance(public_key=self._public_key(source.key))
+        path = source.key.path if isinstance(source.key, HostedKey) else None
+        return Provenance(public_key=self._public_key(source.key), key_path=path)
 
     def _stored_issuers(self, key: PublicKey) -> list[Certificate]:
         """The valid CA certificates in the attached stores whose public key is `key`, latest notAfter first.

@@ -5,9 +5,11 @@ an X.509 service asks who put it here before it lets it name the issuer of anyth
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.directory.descriptors import EntryOrder
+from engine.directory.evidence import EvidenceRoom
 from engine.profiles.issuer import is_self_signed
 from engine.store import Actor, CertificateFacts, Store, StoredCertificate
 from engine.x509.certificate import Certificate, load_certificate
@@ -20,10 +22,16 @@ class X509Store:
 
     path: str
     store: Store = field(repr=False)
+    evidence: EvidenceRoom = field(repr=False)
 
     def find_entry(self, entry_id: str) -> StoredCertificate:
         """The certificate with this id. NotFound otherwise."""
         return self.store.find_entry(f"{self.path}.{entry_id}")
+
+    def find_evidence(self, entry_id: str) -> Mapping[str, object]:
+        """Evidence of how the certificate with this id came about. Raises NotFound, also if it was not issued into this
+        store; StoreUnavailable if there is none yet."""
+        return self.evidence.find(f"{self.path}.{entry_id}")
 
     def list_entries(self, limit: int, offset: int, after: str) -> tuple[StoredCertificate, ...]:
         """Certificates in the order of their paths, from behind the path `after`, which may be empty."""

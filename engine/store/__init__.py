@@ -5,6 +5,7 @@ what it wrote survives a crash, and not before. Nothing but the classes of `engi
 """
 
 from engine.store.chain import KINDS
+from engine.store.evidence import EvidenceRecords, reading_evidence
 from engine.store.keys import read_keys
 from engine.store.rows import (
     COMMAND_LINE,
@@ -16,6 +17,7 @@ from engine.store.rows import (
     CertificateFacts,
     CredentialRow,
     DanglingIntent,
+    IssuedRow,
     KeptAnswer,
     KeyInUse,
     KeyMaking,
@@ -28,6 +30,7 @@ from engine.store.rows import (
     StoredCertificate,
 )
 from engine.store.store import Store
+from engine.store.stored_records import StoredRecords, ToldEvent, reading_records
 from engine.store.stored_trail import StoredTrail, reading_trail
 from engine.store.wanted_events import WantedEvents
 
@@ -42,6 +45,8 @@ __all__ = [
     "CertificateFacts",
     "CredentialRow",
     "DanglingIntent",
+    "EvidenceRecords",
+    "IssuedRow",
     "KeptAnswer",
     "KeyInUse",
     "KeyMaking",
@@ -53,8 +58,12 @@ __all__ = [
     "ResourceRow",
     "Store",
     "StoredCertificate",
+    "StoredRecords",
     "StoredTrail",
+    "ToldEvent",
     "WantedEvents",
     "read_keys",
+    "reading_evidence",
+    "reading_records",
     "reading_trail",
 ]

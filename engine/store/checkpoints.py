@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import Column, Connection, Executable, Row, Select, bindparam, func, insert, select, update
 
 from engine.errors import NotFound, StoreError
 from engine.store.database import Database
@@ -62,6 +62,9 @@ _COVERED_OF_CHAIN = (
 
 Build = Callable[[CheckpointRow | None, Sequence[Leaf], datetime], str]
 """The statement of the checkpoint after the first argument over these events, by writer and sequence, at that time."""
+
+Read = Callable[[Executable, Mapping[str, object]], Sequence[Row[Any]]]
+"""All rows of one SELECT. Raises StoreError."""
 
 
 class Checkpoints:
@@ -145,21 +148,40 @@ class Checkpoints:
 
         return self._database.write(work)
 
-    def find_checkpoint(self, number: int) -> CheckpointRow:
-        """The checkpoint with this number. Raises NotFound, StoreError."""
-        rows = self._database.read(_FIND, {"number": number})
-        if not rows:
-            raise NotFound(f"There is no checkpoint {number}.")
-        return _load_checkpoint(rows[0])
-
     def find_event_hash(self, writer: int, sequence: int) -> str | None:
         """The hash of an event; None if there is none. Raises StoreError."""
         rows = self._database.read(_HASH, {"writer": writer, "sequence": sequence})
         return rows[0].hash if rows else None
 
+    def find_checkpoint(self, number: int) -> CheckpointRow:
+        """As `CoveredEvents` has it."""
+        return CoveredEvents(self._database.read).find_checkpoint(number)
+
+    def find_covering(self, writer: int, sequence: int) -> int | None:
+        """As `CoveredEvents` has it."""
+        return CoveredEvents(self._database.read).find_covering(writer, sequence)
+
+    def list_covered_events(self, number: int, heads: Mapping[int, int], size: int) -> list[Leaf]:
+        """As `CoveredEvents` has it."""
+        return CoveredEvents(self._database.read).list_covered_events(number, heads, size)
+
+
+class CoveredEvents:
+    """What checkpoints cover, for who only reads."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    def find_checkpoint(self, number: int) -> CheckpointRow:
+        """The checkpoint with this number. Raises NotFound, StoreError."""
+        rows = self._read(_FIND, {"number": number})
+        if not rows:
+            raise NotFound(f"There is no checkpoint {number}.")
+        return _load_checkpoint(rows[0])
+
     def find_covering(self, writer: int, sequence: int) -> int | None:
         """The number of the checkpoint that covers an event; None: none does yet. Raises NotFound, StoreError."""
-        rows = self._database.read(_EVENT, {"writer": writer, "sequence": sequence})
+        rows = self._read(_EVENT, {"writer": writer, "sequence": sequence})
         if not rows:
             raise NotFound(f"Writer {writer} has no event {sequence}.")
         number: int | None = rows[0].checkpoint
@@ -173,9 +195,7 @@ class Checkpoints:
         return [
             _load_leaf(row)
             for writer, last in sorted(heads.items())
-            for row in self._database.read(
-                _COVERED_OF_CHAIN, {"writer": writer, "last": last, "size": size, "number": number}
-            )
+            for row in self._read(_COVERED_OF_CHAIN, {"writer": writer, "last": last, "size": size, "number": number})
         ]
 
 

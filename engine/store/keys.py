@@ -14,13 +14,14 @@ from sqlalchemy import Connection, Row, Text, and_, bindparam, delete, func, ins
 
 from engine.errors import AlreadyExists, NotFound, StoreError
 from engine.store.address import Secret
-from engine.store.chain import Detail, custody_sha256
+from engine.store.chain import Detail, canonical, custody_sha256
 from engine.store.database import Database, read_beside
 from engine.store.events import Trail
 from engine.store.ledger import close_signed
 from engine.store.resources import check_places
 from engine.store.rows import ENGINE, Actor, KeyInUse, KeyMaking, KeyRow, RemovedKey
 from engine.store.schema import INTENDED, SIGNED, certificates, entries, intents, keys, parent_path
+from engine.store.statements import keep_statement
 
 _ADD = insert(keys)
 _FIND = select(keys).where(keys.c.path == bindparam("path"))
@@ -38,7 +39,11 @@ _LIST_BY_LABELS = (
     .where(keys.c.token == bindparam("token"), keys.c.label.in_(bindparam("labels", expanding=True)))
     .order_by(keys.c.path)
 )
-_RECORD_CUSTODY = update(keys).where(keys.c.path == bindparam("key_path"), keys.c.key_id == bindparam("examined"))
+_RECORD_CUSTODY = (
+    update(keys)
+    .where(keys.c.path == bindparam("key_path"), keys.c.key_id == bindparam("examined"))
+    .returning(keys.c.spki_sha256)
+)
 _REMOVE = delete(keys).where(keys.c.path == bindparam("path"))
 _MAKING = select(intents.c.signing_key, intents.c.state).where(
     intents.c.intent_id == bindparam("intent_id"), intents.c.kind == "proof"
@@ -116,6 +121,7 @@ class Keys(Trail):
         def work(connection: Connection) -> None:
             check_places(connection, [parent_path(path)], self._declared)
             connection.execute(_ADD, row)
+            keep_statement(connection, canonical(custody), created_at)
             if intent_id is None:
                 self._tell_of(connection, f"key-{origin}", ENGINE, path, describe_key(key))
                 return
@@ -172,11 +178,19 @@ class Keys(Trail):
     ) -> None:
         """Replace the custody record of the key with CKA_ID `key_id` at `path`. Raises NotFound, StoreError."""
         row = {"key_path": path, "examined": key_id, "custody": dict(custody), "checked_at": checked_at}
+        now = self._now()
 
         def work(connection: Connection) -> None:
-            if connection.execute(_RECORD_CUSTODY, row).rowcount != 1:
+            examined = connection.execute(_RECORD_CUSTODY, row).first()
+            if examined is None:
                 raise _nothing_at(path)
-            told = {"signingKey": path, "keyId": key_id.hex(), "custodySha256": custody_sha256(custody)}
+            keep_statement(connection, canonical(custody), now)
+            told = {
+                "signingKey": path,
+                "keyId": key_id.hex(),
+                "spkiSha256": examined.spki_sha256,
+                "custodySha256": custody_sha256(custody),
+            }
             self._tell_of(connection, "key-examined", by, path, told)
 
         self._database.write(work)

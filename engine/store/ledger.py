@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, literal_column, or_, select, update
 
-from engine.errors import AlreadyExists, RequestUnderWay, StoreError
+from engine.errors import AlreadyExists, RequestUnderWay, StoreError, StoreUnavailable
 from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, explain_taken
 from engine.store.chain import FAILURE, PENDING, SUCCESS, UNKNOWN, Detail, Event, sha256_hex
 from engine.store.database import Database
@@ -29,6 +29,7 @@ from engine.store.schema import (
     intents,
     parent_path,
 )
+from engine.store.statements import KnownStatements, keep_statement
 from engine.store.writer import UnconfirmedError, writer_of
 
 _ADD_INTENT = insert(intents)
@@ -70,6 +71,7 @@ _CLOSE_CERTIFICATE = (
     .returning(*_TOLD)
 )
 _CLOSE_SIGNED = update(intents).where(*_OPEN, intents.c.kind != "certificate").returning(*_TOLD)
+_STATE = select(intents.c.state).where(intents.c.intent_id == bindparam("of_intent"))
 _CLOSE_FAILED = update(intents).where(*_OPEN).returning(*_TOLD)
 _FILL = update(entries).where(entries.c.intent_id == bindparam("of_intent"))
 _RESERVED = entries.c.certificate_sha256.is_(None)
@@ -99,6 +101,7 @@ class Ledger(Trail):
     _now: Callable[[], datetime]
     _declared: Mapping[str, str] | None
     _left_open: "LeftOpen"
+    _known_statements: KnownStatements
 
     def record_intent(
         self,
@@ -118,13 +121,16 @@ class Ledger(Trail):
         entries: Sequence[NewEntry],
         repeat: Repeat | None = None,
         source: str = "",
+        grounds: str | None = None,
+        issuing_key: str | None = None,
     ) -> None:
         """Before the token is asked: what is about to be signed, and the places it will take.
 
         `kind` is `certificate` (with issuer, serial number and tbs), `request` or `proof`; `target` is the path that
-        the request was sent to, `source` the address it came from. Raises AlreadyExists when an entry is taken or
-        reserved; RequestUnderWay when another intent has the key of `repeat`; NotFound if a store was deleted
-        meanwhile; StoreError, also when the issuer has used the serial number before.
+        the request was sent to, `source` the address it came from; `grounds` are those of a certificate, whose digest
+        goes into the audit trail, and `issuing_key` the statement whose digest they name. Raises AlreadyExists when an
+        entry is taken or reserved; RequestUnderWay when another intent has the key of `repeat`; NotFound if a store was
+        deleted meanwhile; StoreError, also when the issuer has used the serial number before.
         """
         recorded_at = self._now()
         intent = {
@@ -148,6 +154,7 @@ class Ledger(Trail):
             "idempotency_scope": None if repeat is None else repeat.scope,
             "idempotency_key": None if repeat is None else repeat.key,
             "idempotency_digest": None if repeat is None else repeat.digest,
+            "grounds": grounds,
         }
         reservations = [
             {
@@ -178,12 +185,17 @@ class Ledger(Trail):
                 "serialNumber": None if serial_number is None else encode_serial_number(serial_number),
                 "issuerSha256": sha256_hex(issuer),
                 "requestSha256": request_digest or None,
+                "groundsSha256": None if grounds is None else sha256_hex(grounds.encode()),
                 "entries": [entry.path for entry in entries] or None,
             },
         )
 
+        keeps_key = self._known_statements.is_new(issuing_key)
+
         def work(connection: Connection) -> None:
             check_places(connection, (parent_path(entry.path) for entry in entries), self._declared)
+            if issuing_key is not None and keeps_key:
+                keep_statement(connection, issuing_key, recorded_at)
             connection.execute(_ADD_INTENT, intent | {"writer": writer_of(connection)})
             if reservations:
                 connection.execute(ADD_ENTRIES, reservations)
@@ -204,6 +216,7 @@ class Ledger(Trail):
 
         with self._left_open.unless_recorded(intent_id, was_asked=False):
             self._database.write(work, explain)
+        self._known_statements.remember(issuing_key)
 
     def record_certificate(
         self,
@@ -251,7 +264,8 @@ class Ledger(Trail):
         def work(connection: Connection) -> None:
             closed = connection.execute(_CLOSE_CERTIFICATE, close).first()
             if closed is None:
-                raise StoreError(f"No open intent {intent_id} has the issuer and serial number of the certificate.")
+                message = f"No open intent {intent_id} has the issuer and serial number of the certificate."
+                raise _not_open(connection, intent_id, message)
             connection.execute(ADD_CERTIFICATE, row)
             connection.execute(_FILL, {"of_intent": intent_id, "certificate_sha256": sha256})
             self._tell(
@@ -269,7 +283,8 @@ class Ledger(Trail):
         def work(connection: Connection) -> None:
             told = close_signed(connection, close)
             if told is None:
-                raise StoreError(f"No open intent {intent_id} is for a certification request or a proof.")
+                message = f"No open intent {intent_id} is for a certification request or a proof."
+                raise _not_open(connection, intent_id, message)
             self._tell(connection, told)
 
         with self._left_open.unless_recorded(intent_id):
@@ -294,6 +309,10 @@ class Ledger(Trail):
         rows = self._database.read(_KEPT_ANSWER, {"scope": scope, "key": key})
         return KeptAnswer(digest=rows[0].idempotency_digest, answer=rows[0].answer) if rows else None
 
+    def has_left_open(self) -> bool:
+        """Whether requests have ended here whose end is not recorded yet."""
+        return bool(self._left_open.listed())
+
     def close_dangling_intents(self) -> tuple[DanglingIntent, ...]:
         """Close what was open when its writer died, oldest first. At start, and again and again: others die too.
 
@@ -301,10 +320,11 @@ class Ledger(Trail):
         without being able to say so. Serial numbers of closed ones stay used, the places they reserved are free again.
         Raises StoreError.
         """
+        left_open = self._left_open.listed()
         if not self._database.read(_WRITERS):
+            self._left_open.forget(left_open)
             return ()
         closing = {"closed_at": self._now(), **_KEY_RELEASED}
-        left_open = self._left_open.listed()
         never_asked = [intent_id for intent_id, was_asked in left_open.items() if not was_asked]
 
         def work(connection: Connection) -> tuple[DanglingIntent, ...]:
@@ -360,6 +380,15 @@ class LeftOpen:
         with self._lock:
             for intent_id in closed:
                 self._intents.pop(intent_id, None)
+
+
+def _not_open(connection: Connection, intent_id: str, message: str) -> StoreError:
+    """For work: why an intent cannot be closed."""
+    if connection.execute(_STATE, {"of_intent": intent_id}).scalar_one_or_none() != OUTCOME_UNKNOWN:
+        return StoreError(message)
+    return StoreUnavailable(
+        f"{message.removesuffix('.')}: another process has closed it, since the connection of its writer was lost."
+    )
 
 
 def close_signed(connection: Connection, close: Mapping[str, object]) -> Event | None:

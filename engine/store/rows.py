@@ -204,6 +204,21 @@ class StoredCertificate:
     metadata: Mapping[str, object] | None
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedRow:
+    """A certificate that was issued here, and its intent."""
+
+    sha256: str
+    der: bytes
+    serial_number: str
+    """40 hex digits."""
+    intent_id: str
+    signing_key: str
+    tbs: bytes
+    grounds: str | None
+    """Canonical JSON; None for a certificate that was issued before grounds were kept."""
+
+
 class CertificateFacts(TypedDict):
     """A certificate that a caller brings, and what it says; `certificate`, `subject` and `issuer` are DER, digests
     lower-case hex."""

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -38,6 +39,8 @@ SIGNED = "signed"
 FAILED = "failed"
 OUTCOME_UNKNOWN = "outcome-unknown"
 ENGINE_STARTED = "engine-started"
+TELLS_CUSTODY = "kind IN ('key-generated', 'key-imported', 'key-adopted', 'key-examined')"
+"""Of events: they have the digest of a key's custody record."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -109,6 +112,9 @@ intents = Table(
     Column("idempotency_digest", String(64)),
     # The answer's JSON, to be given again.
     Column("answer", Text),
+    # On which grounds a certificate was signed: canonical JSON, of which the audit trail has the digest. None for what
+    # is no certificate, and for what was recorded before this column was.
+    Column("grounds", Text),
     UniqueConstraint("issuer", "serial_number"),
     UniqueConstraint("idempotency_scope", "idempotency_key"),
     CheckConstraint("kind IN ('certificate', 'request', 'proof')", name="kind"),
@@ -191,6 +197,18 @@ keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
     CheckConstraint("length(spki_sha256) = 64", name="spki_sha256"),
     Index(None, "kms_path", "path"),
+)
+
+# What grounds and events name by its digest: which key has signed on which token, and how that was held. It can be
+# shown after the key was examined anew, or is gone.
+statements = Table(
+    "statements",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    # Canonical JSON.
+    Column("statement", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    CheckConstraint("length(sha256) = 64", name="sha256"),
 )
 
 credentials = Table(
@@ -299,6 +317,14 @@ Index(
     events.c.serial_number,
     sqlite_where=events.c.serial_number.is_not(None),
     postgresql_where=events.c.serial_number.is_not(None),
+)
+# Of a key that signs much, few events say how it is held.
+Index(
+    "ix_events_custody",
+    events.c.signing_key,
+    events.c.kind,
+    sqlite_where=text(TELLS_CUSTODY),
+    postgresql_where=text(TELLS_CUSTODY),
 )
 # Those that no checkpoint covers yet.
 Index(

@@ -14,10 +14,12 @@ from engine.store.certificates import Certificates
 from engine.store.checkpoints import Checkpoints
 from engine.store.credentials import Credentials
 from engine.store.database import Database
+from engine.store.evidence import EvidenceRecords
 from engine.store.keys import Keys
 from engine.store.ledger import Ledger, LeftOpen
 from engine.store.resources import Resources
 from engine.store.schema import intents
+from engine.store.statements import KnownStatements
 
 _PROBE = select(literal(1))
 # Changes nothing, and is refused where nothing can be changed.
@@ -35,6 +37,7 @@ class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources, Checkp
         self._database = database
         self._now = now
         self._left_open = LeftOpen()
+        self._known_statements = KnownStatements()
 
     @classmethod
     def open(cls, url: str, password: Secret | None = None, *, now: Callable[[], datetime] = _utc_now) -> Self:
@@ -49,6 +52,10 @@ class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources, Checkp
     def close(self) -> None:
         """Commit what is waiting and let go of the database; whatever is called later raises StoreError."""
         self._database.close()
+
+    def evidence_records(self) -> EvidenceRecords:
+        """What evidence of certificates is made from."""
+        return EvidenceRecords(self._database.read)
 
     def state(self) -> str:
         """`ready`, or in words why the store cannot be used now."""

@@ -3,6 +3,7 @@
 from engine.token.administration import GeneratedKey
 from engine.token.custody import find_attribute_faults
 from engine.token.finding import key_not_found
+from engine.token.identity import TokenIdentity
 from engine.token.jwk import PrivateJwk, load_private_jwk
 from engine.token.keys import PROOF, KeyReference
 from engine.token.mechanisms import KEY_TYPES
@@ -19,6 +20,7 @@ __all__ = [
     "Pkcs11Uri",
     "PrivateJwk",
     "Token",
+    "TokenIdentity",
     "TokenSettings",
     "find_attribute_faults",
     "key_not_found",

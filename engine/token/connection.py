@@ -17,6 +17,7 @@ from pkcs11.types import Token as PresentToken
 from engine.errors import ConfigError, TokenLoginRefused, TokenUnavailable
 from engine.pin import PinSource
 from engine.token.cryptoki import session_handle
+from engine.token.identity import TokenIdentity, load_identity
 from engine.token.mechanisms import find_usable
 from engine.token.module import Module
 from engine.token.returncodes import CKR_OK, CKR_USER_ALREADY_LOGGED_IN, classify, classify_number
@@ -40,6 +41,7 @@ class Connection:
     """Which start of the module this belongs to: after another one its handles are not to be used, or closed."""
     logs_in: bool
     """Whether private keys were visible when it was opened; a token that needs no login never says that they are."""
+    identity: TokenIdentity
     mark: object = field(default_factory=object)
     """Another one for every connection."""
 
@@ -115,6 +117,7 @@ def open_connection(
             close_session(owner)
             raise
         limit = module.cryptoki.session_limit(token.slot.slot_id)
+        identity = load_identity(token, module)
     pool = SessionPool(
         token.open,
         partial(module.cryptoki.is_logged_in, session_handle(owner)),
@@ -123,7 +126,7 @@ def open_connection(
         wait_seconds=wait_seconds,
         one_at_a_time=module.one_at_a_time,
     )
-    return Connection(module, token, owner, pool, usable, module.starts, logs_in)
+    return Connection(module, token, owner, pool, usable, module.starts, logs_in, identity)
 
 
 def find_token(module: Module, uri: Pkcs11Uri, name: str) -> PresentToken:

@@ -22,6 +22,7 @@ from engine.token.calls import Calls
 from engine.token.connection import Connection
 from engine.token.custody import load_custody
 from engine.token.finding import IsHidden, find_ids, find_pair
+from engine.token.identity import TokenIdentity
 from engine.token.jwk import PrivateJwk, load_private_jwk
 from engine.token.keys import (
     KeyPair,
@@ -229,6 +230,10 @@ class Token:
     def connected(self) -> object:
         """An object that is another one after every loss of the token. Raises TokenUnavailable while it is away."""
         return self._connection.mark
+
+    def identity(self) -> TokenIdentity:
+        """Which token it is, as it said when it was connected. Raises TokenUnavailable while it is away."""
+        return self._connection.identity
 
     def _sign_pinned(
         self,

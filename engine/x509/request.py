@@ -47,6 +47,8 @@ class CertificationRequest:
     subject: bytes
     public_key: PublicKey
     algorithm: SignatureAlgorithm
+    has_challenge: bool
+    """Whether a challengePassword (RFC 2985 section 5.4.1), which is a secret, is in `der`."""
 
 
 def load_request(pem: str) -> CertificationRequest:
@@ -72,7 +74,7 @@ def load_request(pem: str) -> CertificationRequest:
     _, subject, spki, attributes = members
     load_checked_name(subject, "The subject")
     public_key = load_checked_spki(spki)
-    _check_attributes(attributes.content)
+    has_challenge = _CHALLENGE in _check_attributes(attributes.content)
     algorithm = load_signature_algorithm(identifier.encoding)
     check_algorithm_fits(public_key, algorithm)
     try:
@@ -81,7 +83,7 @@ def load_request(pem: str) -> CertificationRequest:
         raise ProofOfPossessionError(
             "The signature of the certification request must verify under its own public key, found one that does not."
         ) from None
-    return CertificationRequest(der, subject.encoding, public_key, algorithm)
+    return CertificationRequest(der, subject.encoding, public_key, algorithm, has_challenge)
 
 
 def _read_request(der: bytes) -> tuple[asn1.Element, asn1.Element, bytes]:
@@ -98,9 +100,9 @@ def _read_request(der: bytes) -> tuple[asn1.Element, asn1.Element, bytes]:
     return information, identifier, bit_string.content[1:]
 
 
-def _check_attributes(content: bytes) -> None:
-    """Check the content of attributes [0] IMPLICIT SET OF Attribute (RFC 2986 section 4.1)."""
-    seen = set()
+def _check_attributes(content: bytes) -> set[str]:
+    """Check the content of attributes [0] IMPLICIT SET OF Attribute (RFC 2986 section 4.1); the types, dotted."""
+    seen: set[str] = set()
     previous = b""
     for attribute in asn1.read_children(content):
         parts = asn1.read_children(attribute.content) if attribute.tag == asn1.SEQUENCE else []
@@ -119,6 +121,7 @@ def _check_attributes(content: bytes) -> None:
         seen.add(oid)
         previous = attribute.encoding
         _check_attribute_values(oid, values)
+    return seen
 
 
 def _check_attribute_values(oid: str, values: list[asn1.Element]) -> None:

@@ -34,6 +34,7 @@ CALLS = [
     ("GET", "x509-store-api/certificates", "store"),
     ("GET", "x509-store-api/certificates", "store.root"),
     ("GET", "x509-store-api/certificates/ids", "store"),
+    ("GET", "x509-store-api/certificates/evidence", "store.root"),
     ("POST", "x509-store-api/certificates", "store"),
     ("POST", "x509-store-api/certificates", "store.root"),
     ("PUT", "x509-store-api/certificates", "store.root"),

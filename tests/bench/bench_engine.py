@@ -32,7 +32,7 @@ from engine.issuance import Caller, Corridor, Provenance, utc_now
 from engine.pin import FilePin
 from engine.profiles.issuer import issuer_from_certificate
 from engine.profiles.orders import AlternativeNames, GenericOrder, SubjectName
-from engine.token import KeyReference, Token, TokenSettings
+from engine.token import KeyReference, Token, TokenIdentity, TokenSettings
 from engine.token.module import acquire, release
 from engine.trial.quickstart import MODULES, RECIPE
 from engine.x509.certificate import load_certificate
@@ -77,9 +77,13 @@ class TokenSigner:
     reference: KeyReference
     public_key: PublicKey
     name: str = "bench.tenant.kms.ca"
+    custody_sha256: str = "0" * 64
 
     def check_present(self) -> None:
         self.token.connected()
+
+    def token_identity(self) -> TokenIdentity:
+        return self.token.identity()
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         return self.token.sign(self.reference, algorithm, message)

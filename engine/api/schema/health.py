@@ -16,4 +16,4 @@ class Readiness(Answer):
 
     status: Literal["ready", "not ready"]
     parts: dict[str, str]
-    """What each token and the database say; `ready` when all is well."""
+    """What each token, the database and the audit trail say; `ready` when all is well."""

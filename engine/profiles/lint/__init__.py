@@ -5,17 +5,19 @@ the builder have to be wrong together for a fault to pass. One that stumbles ove
 that an unforeseen certificate is never signed by accident.
 """
 
+import hashlib
 import logging
+from dataclasses import replace
 
 from cryptography import x509
 
 from engine.errors import MalformedRequest, PolicyRefusal
 from engine.profiles.lint import generic, iso
 from engine.profiles.lint.reading import Reading, read_certificate, read_tbs_certificate
-from engine.profiles.lint.rule import Finding, Rule
+from engine.profiles.lint.rule import Finding, LintReport, Rule
 from engine.x509.der import check_der, encode_tlv
 
-__all__ = ["RULES", "Finding", "check_lint", "check_presented_certificate", "lint_certificate"]
+__all__ = ["RULES", "Finding", "LintReport", "check_lint", "check_presented_certificate", "lint_certificate"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,6 +29,17 @@ RULES: dict[str, tuple[Rule, ...]] = {
 """Profile: its rules, in the order in which their findings are reported."""
 
 _OTHERS_RULES = {profile: tuple(rule for rule in rules if not rule.house) for profile, rules in RULES.items()}
+
+_CLEAN = {
+    profile: LintReport(
+        rules=len(rules),
+        rules_sha256=hashlib.sha256(
+            "".join(f"{rule.severity} {rule.code} {rule.clause}\n" for rule in rules).encode()
+        ).hexdigest(),
+    )
+    for profile, rules in RULES.items()
+}
+"""Profile: the report of a certificate with which all is well."""
 
 _SELF_SIGNED = ("generic", "iaca")
 
@@ -40,9 +53,20 @@ def lint_certificate(tbs_certificate: bytes, profile: str, issuer_certificate: b
     return _lint(tbs_certificate, profile, issuer_certificate, RULES[profile])
 
 
-def check_lint(tbs_certificate: bytes, profile: str, issuer_certificate: bytes | None) -> None:
-    """Raise PolicyRefusal, with the findings as its details, if `lint_certificate` finds an error."""
-    _check(lint_certificate(tbs_certificate, profile, issuer_certificate), "The certificate to be signed")
+def lint_without_issuer(tbs_certificate: bytes, profile: str) -> tuple[Finding, ...]:
+    """As `lint_certificate`, of a certificate whose issuer's is not at hand: what is asked of the two beside each other
+    is left out."""
+    return _lint(tbs_certificate, profile, None, RULES[profile], is_alone=True)
+
+
+def check_lint(tbs_certificate: bytes, profile: str, issuer_certificate: bytes | None) -> LintReport:
+    """Raise PolicyRefusal, with the findings as its details, if `lint_certificate` finds an error.
+
+    The report says which rules were applied, and what they found that is no error.
+    """
+    findings = lint_certificate(tbs_certificate, profile, issuer_certificate)
+    _check(findings, "The certificate to be signed")
+    return replace(_CLEAN[profile], findings=findings) if findings else _CLEAN[profile]
 
 
 def check_presented_certificate(tbs_certificate: bytes, profile: str) -> None:
@@ -66,7 +90,12 @@ def _check(findings: tuple[Finding, ...], what: str) -> None:
 
 
 def _lint(
-    tbs_certificate: bytes, profile: str, issuer_certificate: bytes | None, rules: tuple[Rule, ...]
+    tbs_certificate: bytes,
+    profile: str,
+    issuer_certificate: bytes | None,
+    rules: tuple[Rule, ...],
+    *,
+    is_alone: bool = False,
 ) -> tuple[Finding, ...]:
     try:
         check_der(tbs_certificate, "The tbsCertificate")
@@ -81,7 +110,7 @@ def _lint(
     if issuer_certificate is not None:
         issuer: Reading | None = read_certificate(issuer_certificate)
     else:
-        issuer = certificate if profile in _SELF_SIGNED else None
+        issuer = certificate if profile in _SELF_SIGNED and not is_alone else None
     return _judge(certificate, issuer, rules) or _second_reading(certificate)
 
 

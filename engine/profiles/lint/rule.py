@@ -36,6 +36,17 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class LintReport:
+    """What came of applying the rules of a profile."""
+
+    rules: int
+    """How many there are."""
+    rules_sha256: str
+    """Which ones: the SHA-256, lower-case hex, of a line `severity code clause` for each, in their order."""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The order of attributes and extensions in a profile, and which extensions are critical."""
 

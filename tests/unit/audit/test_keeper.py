@@ -44,6 +44,16 @@ def test_the_gate_closes_when_nobody_tells_it_anything_any_more() -> None:
         gate.check_open()
 
 
+def test_a_closed_gate_says_why_there_is_no_checkpoint() -> None:
+    gate = Gate(600, Clock())
+    gate.tell(601)
+    assert gate.state().endswith("for more than 600 seconds.")
+    gate.explain("The witness is away.")
+    assert gate.state().endswith("for more than 600 seconds (The witness is away).")
+    gate.tell(0)
+    assert gate.state() == "ready"
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.open(new_database_url(tmp_path)) as opened:
@@ -99,3 +109,24 @@ def test_without_an_audit_key_nothing_is_made(store: Store) -> None:
     with making_checkpoints(None):
         pass
     assert store.find_waiting_events().count == 1
+
+
+def test_what_somebody_waits_for_is_covered_at_once(store: Store, keeper: CheckpointKeeper) -> None:
+    tell(store, 1)
+    assert keeper.cover(lambda: store.find_waiting_events().count == 0, 0.0) is False
+    assert keeper.cover(lambda: store.find_waiting_events().count == 0, 60.0) is True
+    last = store.find_waiting_events()
+    assert (last.count, last.oldest) == (0, None)
+    assert keeper.cover(lambda: True, 0.0) is True
+
+
+def test_who_waits_for_a_checkpoint_of_somebody_elses_does_not_wait_for_ever(
+    store: Store, keeper: CheckpointKeeper
+) -> None:
+    tell(store, 1)
+    spki = keeper.maker.find_signer().public_key.spki
+    far = now() - timedelta(days=1)
+    store.begin_checkpoint(lambda *_: "of another process", spki, at_least=1, recorded_by=far, most=10)
+    assert keeper.cover(lambda: store.find_waiting_events().count == 0, 0.1) is False
+    with keeper._making:
+        assert keeper.cover(lambda: False, 0.01) is False

@@ -1,5 +1,6 @@
 """Every lint rule, shown on a certificate that is sound but for the one thing the rule is about."""
 
+import hashlib
 import logging
 
 import pytest
@@ -298,7 +299,19 @@ def test_check_lint_refuses_with_every_finding():
     with pytest.raises(PolicyRefusal, match=r"crl_distribution_points_missing: There must be") as refusal:
         check_lint(o.join(parts), "document-signer", o.certificate(o.iaca()))
     assert len(refusal.value.details) == 2
-    check_lint(o.join(o.document_signer()), "document-signer", o.certificate(o.iaca()))
+    report = check_lint(o.join(o.document_signer()), "document-signer", o.certificate(o.iaca()))
+    assert (report.rules, report.findings) == (len(RULES["document-signer"]), ())
+
+
+def test_the_report_tells_which_rules_were_applied():
+    reports = [
+        check_lint(o.join(o.document_signer()), "document-signer", None),
+        check_lint(o.join(o.iaca()), "iaca", None),
+        check_lint(o.join(o.generic_ca()), "generic", None),
+    ]
+    assert len({report.rules_sha256 for report in reports}) == 3
+    rules = "".join(f"{rule.severity} {rule.code} {rule.clause}\n" for rule in RULES["generic"])
+    assert reports[2].rules_sha256 == hashlib.sha256(rules.encode()).hexdigest()
 
 
 def test_an_iaca_made_elsewhere_need_not_have_this_engines_own_habits():

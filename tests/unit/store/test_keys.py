@@ -1,10 +1,13 @@
 """Keys and credentials."""
 
+import hashlib
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from engine.errors import AlreadyExists, NotFound, StoreError
+from tests.unit.store.conftest import NOW
 
 
 def key(path: str, **changes: object) -> dict[str, object]:
@@ -215,3 +218,27 @@ def test_a_secret_that_is_no_digest_is_refused(store):
     with pytest.raises(StoreError) as refusal:
         store.add_credential(credential_id="c1", secret_sha256="the secret itself", scope="a.b", roles=["issuer"])
     assert "the secret itself" not in f"{refusal.value} {refusal.value.__cause__}"
+
+
+def test_every_custody_record_is_kept_by_its_content(store, rows):
+    first, second = {"sensitive": True}, {"sensitive": False, "token": {"label": "é"}}
+    store.add_key(**key("a.b.k.ca", custody=first))
+    store.add_key(**key("a.b.k.same", custody=first))
+    for custody in (second, first, second):
+        store.record_custody("a.b.k.ca", key("a.b.k.ca")["key_id"], custody, NOW)
+    records = store.evidence_records()
+    texts = ['{"sensitive":true}', '{"sensitive":false,"token":{"label":"é"}}']
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    assert [records.find_statement(digest) for digest in digests] == texts
+    assert rows("SELECT count(*) FROM statements") == [(2,)]
+    assert records.find_statement("0" * 64) is None
+    store.remove_key("a.b.k.ca", organization="a", even_in_use=True)
+    assert records.find_statement(digests[1]) == texts[1]
+    told = [json.loads(row.details)["custodySha256"] for row in records.list_custody_events("a.b.k.ca")]
+    assert sorted(told) == sorted([digests[0], digests[1], digests[0], digests[1]])
+
+
+def test_a_custody_record_of_a_key_that_is_not_there_is_not_kept(store, rows):
+    with pytest.raises(NotFound):
+        store.record_custody("a.b.k.ca", b"\x01", {"sensitive": True}, NOW)
+    assert rows("SELECT count(*) FROM statements") == [(0,)]

@@ -1,4 +1,4 @@
-"""The audit trail: events in chains, and checkpoints over them."""
+"""The audit trail: events in chains, and checkpoints over them; and what evidence of a certificate is made from."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ down_revision = "0002"
 _STARTED = sa.text("kind = 'engine-started'")
 _HAS_KEY = sa.text("signing_key IS NOT NULL")
 _HAS_SERIAL = sa.text("serial_number IS NOT NULL")
+_TELLS_CUSTODY = sa.text("kind IN ('key-generated', 'key-imported', 'key-adopted', 'key-examined')")
 _UNCOVERED = sa.text("checkpoint IS NULL")
 metadata = sa.MetaData()
 
@@ -52,12 +53,24 @@ events = sa.Table(
     sa.Index("ix_events_recorded_at_writer_sequence", "recorded_at", "writer", "sequence"),
     sa.Index("ix_events_signing_key", "signing_key", "recorded_at", sqlite_where=_HAS_KEY, postgresql_where=_HAS_KEY),
     sa.Index("ix_events_serial_number", "serial_number", sqlite_where=_HAS_SERIAL, postgresql_where=_HAS_SERIAL),
+    sa.Index("ix_events_custody", "signing_key", "kind", sqlite_where=_TELLS_CUSTODY, postgresql_where=_TELLS_CUSTODY),
     sa.Index("ix_events_uncovered", "writer", "sequence", sqlite_where=_UNCOVERED, postgresql_where=_UNCOVERED),
     sa.Index("ix_events_started", "recorded_at", sqlite_where=_STARTED, postgresql_where=_STARTED),
 )
 
+statements = sa.Table(
+    "statements",
+    metadata,
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("statement", sa.Text, nullable=False),
+    sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint("sha256", name="pk_statements"),
+    sa.CheckConstraint("length(sha256) = 64", name="ck_statements_sha256"),
+)
+
 
 def upgrade() -> None:
-    """Make what is new; an intent says where its request came from."""
+    """Make what is new; an intent says where its request came from, and on which grounds the certificate is signed."""
     op.add_column("intents", sa.Column("source", sa.Text))
+    op.add_column("intents", sa.Column("grounds", sa.Text))
     metadata.create_all(op.get_bind(), checkfirst=False)

@@ -1,0 +1,167 @@
+"""The queries of `stored_records`. Columns of tables that are joined are labelled with the table's name."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    ColumnElement,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.types import NullType
+
+from engine.store.schema import INTENDED, certificates, entries, events, intents, keys
+
+_CLOSING = ("certificate-signed", "signature-failed", "signature-outcome-unknown")
+_OF_SIGNATURES = ("signature-intended", *_CLOSING)
+_PUT = ("entry-added", "entry-replaced")
+
+
+def _raw(column: Column[Any]) -> ColumnElement[Any]:
+    """As the driver has it: what somebody has put there need not be of the column's type."""
+    return type_coerce(column, NullType()).label(f"{column.table.name}_{column.name}")
+
+
+def _columns(*columns: Column[Any]) -> list[ColumnElement[Any]]:
+    return [_raw(column) for column in columns]
+
+
+_INTENT = _columns(
+    intents.c.intent_id,
+    intents.c.kind,
+    intents.c.issuer,
+    intents.c.serial_number,
+    intents.c.tbs_sha256,
+    intents.c.signing_key,
+    intents.c.state,
+    intents.c.recorded_at,
+    intents.c.writer,
+)
+_WHOLE_INTENT = [
+    *_INTENT,
+    *_columns(
+        intents.c.profile,
+        intents.c.tbs,
+        intents.c.caller,
+        intents.c.request_id,
+        intents.c.request_digest,
+        intents.c.grounds,
+    ),
+]
+_CERTIFICATE = _columns(
+    certificates.c.sha256,
+    certificates.c.intent_id,
+    certificates.c.der,
+    certificates.c.subject,
+    certificates.c.issuer,
+    certificates.c.serial_number,
+    certificates.c.spki_sha256,
+    certificates.c.is_ca,
+    certificates.c.not_before,
+    certificates.c.not_after,
+)
+_EVENT = (
+    events.c.writer,
+    events.c.sequence,
+    events.c.kind,
+    events.c.actor,
+    events.c.request_id,
+    events.c.serial_number,
+    events.c.details,
+)
+_AFTER: BindParameter[str] = bindparam("after")
+_LIMIT: BindParameter[int] = bindparam("page")
+CERTIFICATES: Select[Any] = (
+    select(*_CERTIFICATE, *_WHOLE_INTENT)
+    .join_from(certificates, intents, certificates.c.intent_id == intents.c.intent_id, isouter=True)
+    .where(certificates.c.sha256 > _AFTER)
+    .order_by(certificates.c.sha256)
+    .limit(_LIMIT)
+)
+EVENTS_OF_SERIALS: Select[Any] = select(*_EVENT).where(
+    events.c.serial_number.in_(bindparam("serials", expanding=True)), events.c.kind.in_(_OF_SIGNATURES)
+)
+ENTRIES_OF_INTENTS: Select[Any] = select(entries.c.path, entries.c.intent_id).where(
+    entries.c.intent_id.in_(bindparam("intents", expanding=True))
+)
+PUT_EVENT = (
+    select(events.c.details)
+    .where(
+        events.c.serial_number == bindparam("serial_number"),
+        events.c.kind.in_((*_PUT, "entry-deleted")),
+        events.c.details.contains(bindparam("told")),
+    )
+    .limit(1)
+)
+PUT_AT = select(func.min(entries.c.created_at)).where(entries.c.certificate_sha256 == bindparam("sha256"))
+INTENT_OF_SERIAL: Select[Any] = select(*_WHOLE_INTENT).where(
+    intents.c.issuer == bindparam("issuer"), intents.c.serial_number == bindparam("serial_number")
+)
+# In the order of the index that keeps a serial number from being used twice.
+INTENTS: Select[Any] = (
+    select(*_INTENT, certificates.c.sha256.label("certificates_sha256"))
+    .join_from(intents, certificates, certificates.c.intent_id == intents.c.intent_id, isouter=True)
+    .where(
+        intents.c.kind == "certificate",
+        tuple_(intents.c.issuer, intents.c.serial_number, intents.c.intent_id)
+        > tuple_(bindparam("issuer"), bindparam("serial_number"), bindparam("intent_id")),
+    )
+    .order_by(intents.c.issuer, intents.c.serial_number, intents.c.intent_id)
+    .limit(_LIMIT)
+)
+ENTRIES: Select[Any] = (
+    select(
+        *_columns(entries.c.path, entries.c.store_path, entries.c.intent_id, entries.c.certificate_sha256),
+        *_columns(certificates.c.sha256, certificates.c.intent_id, intents.c.intent_id, intents.c.state),
+    )
+    .join_from(entries, certificates, entries.c.certificate_sha256 == certificates.c.sha256, isouter=True)
+    .join(intents, entries.c.intent_id == intents.c.intent_id, isouter=True)
+    .where(entries.c.path > _AFTER)
+    .order_by(entries.c.path)
+    .limit(_LIMIT)
+)
+# A literal, since the index of the open ones is of no use to a statement whose state is a parameter. And not the id
+# itself, by which SQLite would rather look through all that were ever recorded.
+_ID = intents.c.intent_id + ""
+OPEN: Select[Any] = (
+    select(*_INTENT).where(intents.c.state == literal_column(f"'{INTENDED}'"), _ID > _AFTER).order_by(_ID).limit(_LIMIT)
+)
+IS_OPEN = select(intents.c.intent_id).where(
+    intents.c.intent_id == bindparam("intent_id"), intents.c.state == literal_column(f"'{INTENDED}'")
+)
+EVENTS: Select[Any] = (
+    select(*_EVENT)
+    .where(
+        tuple_(events.c.writer, events.c.sequence)
+        > tuple_(bindparam("writer", type_=BigInteger), bindparam("sequence", type_=BigInteger))
+    )
+    .order_by(events.c.writer, events.c.sequence)
+    .limit(_LIMIT)
+)
+KNOWN_INTENTS = select(intents.c.intent_id).where(intents.c.intent_id.in_(bindparam("those", expanding=True)))
+KNOWN_CERTIFICATES = select(certificates.c.sha256).where(certificates.c.sha256.in_(bindparam("those", expanding=True)))
+KEY: Select[Any] = select(*_columns(keys.c.spki, keys.c.created_at)).where(keys.c.path == bindparam("path"))
+OF_KEY: Select[Any] = (
+    select(*_columns(certificates.c.der)).where(certificates.c.spki_sha256 == bindparam("spki_sha256")).limit(1)
+)
+_MOST_AUTHORITIES = 1000
+AUTHORITIES: Select[Any] = (
+    select(*_columns(certificates.c.der, certificates.c.intent_id))
+    .where(certificates.c.subject == bindparam("subject"), certificates.c.is_ca)
+    .order_by(certificates.c.not_after.desc(), certificates.c.sha256)
+    .limit(_MOST_AUTHORITIES)
+)
+COUNTS = {
+    "certificates": select(func.count()).select_from(certificates),
+    "intents": select(func.count()).select_from(intents).where(intents.c.issuer.is_not(None)),
+    "entries": select(func.count()).select_from(entries),
+    "events": select(func.count()).select_from(events),
+}
+TRAIL_BEGINS = select(func.min(events.c.recorded_at))
