@@ -19,6 +19,7 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, IssuanceDefect, RequestError
 from engine.pin import ask_pin
 from engine.store import KeyRow, read_keys
+from engine.store.chain import EXAMINATION, MEASUREMENT
 from engine.token import KeyReference, TokenSettings
 from engine.token.diagnosis import (
     Begun,
@@ -34,7 +35,7 @@ from engine.token.diagnosis import (
     Report,
     examine,
 )
-from engine.token_trail import EXAMINATION, MEASUREMENT, TokenTrail
+from engine.token_trail import TokenTrail
 from engine.x509.algorithms import check_signature, encode_signature, signature_algorithm_for
 from engine.x509.spki import load_spki
 

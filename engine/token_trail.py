@@ -6,10 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from engine.store import ENGINE, Store
-from engine.store.chain import FAILURE, PENDING, SUCCESS, Detail, Event
+from engine.store.chain import FAILURE, MEASUREMENT, PENDING, RETURN, SUCCESS, Detail, Event
 from engine.token import KeyReference
-
-EXAMINATION, MEASUREMENT = "examination", "measurement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +24,9 @@ class TokenTrail:
 
     @contextmanager
     def signing(
-        self, token: str, keys: Sequence[KeyReference], message_sha256: str, kind: str = "return"
+        self, token: str, keys: Sequence[KeyReference], message_sha256: str, kind: str = RETURN
     ) -> Iterator[list[KeyReference]]:
-        """`kind` is a word for what is signed: of a token's return, an examination, or a measurement of its rate."""
+        """`kind` is one of OF_TOKENS."""
         rows = self.store.list_keys_by_labels(token, {key.label for key in keys})
         paths = {(row.label, row.key_id): row.path for row in rows}
         told: dict[KeyReference, dict[str, Detail | None]] = {

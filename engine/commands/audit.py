@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from engine.app import store_password
 from engine.audit.stored import load_event
 from engine.audit.verifier import canonical
+from engine.commands.audit_sweep import add_sweep
 from engine.commands.audit_verify import add_verify
 from engine.config import load_config
 from engine.errors import ConfigError
@@ -48,6 +49,7 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
     key.add_argument("--config", type=Path, required=True, help="the configuration file")
     key.set_defaults(command=_key)
     add_verify(commands.add_parser("verify", help="verify chains, checkpoints and the witness"))
+    add_sweep(commands.add_parser("sweep", help="check every stored certificate again"))
 
 
 def _positive(text: str) -> int:

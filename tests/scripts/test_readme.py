@@ -25,14 +25,19 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+def run_commands(title: str, folder: Path, scratch: Path) -> str:
+    """What the commands of a section print; all of them succeed."""
+    commands = "\n".join(blocks(section(title), "sh"))
+    command = shlex.join([sys.executable, "-m", "engine"])
+    commands = re.sub(r"(^|\$\()signing-engine ", rf"\1{command} ", commands, flags=re.MULTILINE)
+    commands = re.sub(r"^python3 ", f"{shlex.quote(sys.executable)} ", commands, flags=re.MULTILINE)
+    return run_shell(f"cd '{ROOT}'\n{commands}".replace(".engine/", f"{folder}/"), scratch).text
+
+
 def test_every_example_runs_as_it_is_printed(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     init(folder)
-    commands = "\n".join(blocks(section("Configuration"), "sh"))
-    command = shlex.join([sys.executable, "-m", "engine"])
-    commands = re.sub(r"^signing-engine ", f"{command} ", commands, flags=re.MULTILINE)
-    said = run_shell(f"cd '{ROOT}'\n{commands}".replace(".engine/", f"{folder}/"), tmp_path).text
-    assert "x509-store test.tenant1.x509-store-1" in said
+    assert "x509-store test.tenant1.x509-store-1" in run_commands("Configuration", folder, tmp_path)
 
     examples = blocks(section("The API by example"), "sh")
     assert len(examples) >= 7
@@ -45,6 +50,9 @@ def test_every_example_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert len(answer.statuses) == text.count("curl ") + text.count("post ") - 1  # post's own body holds one curl
     for word in ("CN = Example Leaf", "CN = Example CA", '"serialNumber"', '"_id"', "CN = My IACA", '"ready"'):
         assert word in answer.text
+    audited = run_commands("Audit", folder, tmp_path).splitlines()
+    assert audited.count("verified") == 3  # by the command, and by the script that stands alone: trail and evidence
+
     calls = [path.removeprefix("/v1/{target}/") for path in paths if path.startswith("/v1/")]
     table = section("The API by example")
     assert [one for one in calls if one not in table and f"…/{one.rpartition('/')[2]}" not in table] == []
@@ -52,12 +60,16 @@ def test_every_example_runs_as_it_is_printed(tmp_path: Path) -> None:
 
 def test_token_and_database_of_the_readme_are_a_valid_configuration(tmp_path: Path) -> None:
     token, store = blocks(section("Configuration"), "toml")
+    (audit,) = blocks(section("Audit"), "toml")
     file = tmp_path / "engine.toml"
-    file.write_text(f"{store}\n[organizations]\n[services]\n{token}")
+    kms = '[organizations.engine]\ntenants = ["audit"]\n'
+    kms += '[services."engine.audit.kms"]\ntype = "kms"\ntoken = "production"\n'
+    file.write_text(f"{store}{kms}{token}{audit}")
     config = load_config(file)
     assert config.tokens["production"].uri == "pkcs11:token=production;serial=1234"
     assert config.store.url.startswith("postgresql://")
     assert config.store.password is not None
+    assert config.audit.witness is not None
 
 
 def test_the_roles_of_the_readme_are_those_there_are() -> None:
