@@ -7,6 +7,7 @@ say so; those of tests/unit/store run on both, whatever is chosen.
 import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -95,6 +96,15 @@ def select(url: str, statement: str) -> list[tuple[Any, ...]]:
             return connection.execute(statement).fetchall()
     with closing(sqlite3.connect(f"file:{url.removeprefix('sqlite:///')}?mode=ro", uri=True)) as database:
         return database.execute(statement).fetchall()
+
+
+def all_octets(folder: Path) -> bytes:
+    """What is in all files of a folder, one after the other.
+
+    Read by another process: closing a file ends every POSIX lock that a process has on it, SQLite's too.
+    """
+    found = subprocess.run(["find", folder, "-type", "f", "-exec", "cat", "{}", "+"], capture_output=True, check=True)
+    return found.stdout
 
 
 def change(url: str, statement: str) -> None:

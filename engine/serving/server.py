@@ -82,7 +82,9 @@ def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int
     say_ready(ready_descriptor)
     with (
         making_checkpoints(engine.checkpoints, hung.is_set),
-        closing_dangling_intents(engine.store, also=engine.directory.refusals.tell_counted),
+        closing_dangling_intents(
+            engine.store, has_left_open=engine.store.has_left_open, also=engine.directory.refusals.tell_counted
+        ),
     ):
         server.run(sockets=[listener])
     over.set()

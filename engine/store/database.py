@@ -16,7 +16,7 @@ from engine.errors import StoreError
 from engine.store.address import Address, Secret, load_address
 from engine.store.faults import store_error
 from engine.store.migrations import migrate
-from engine.store.sqlite import SqliteBackend, sqlite_read_engine
+from engine.store.sqlite import SqliteBackend, sqlite_read_engine, sqlite_writer_lives
 from engine.store.writer import Answer, Explain, GroupWriter, Work
 
 _log = logging.getLogger(__name__)
@@ -164,6 +164,22 @@ def reading_beside(url: str, password: Secret | None, table: Table) -> Iterator[
         raise _opening_error(error, address) from error
     finally:
         engine.dispose()
+
+
+def look_again(connection: Connection) -> None:
+    """Hold on no longer to what `reading_beside` has read: the next SELECT sees what is committed by then."""
+    connection.rollback()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+
+
+def writer_lives(connection: Connection, writer: int) -> bool:
+    """Whether the writer of this number has not ended, for who reads beside the engines."""
+    if connection.dialect.name == "sqlite":
+        return sqlite_writer_lives(connection.engine.url, writer)
+    from engine.store.postgresql import postgresql_writer_lives
+
+    return postgresql_writer_lives(connection, writer)
 
 
 def _backend(address: Address, password: Secret | None) -> Backend:

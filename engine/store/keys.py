@@ -18,6 +18,7 @@ from engine.store.chain import Detail, canonical, custody_sha256
 from engine.store.database import Database, read_beside
 from engine.store.events import Trail
 from engine.store.ledger import close_signed
+from engine.store.left_open import LeftOpen
 from engine.store.resources import check_places
 from engine.store.rows import ENGINE, Actor, KeyInUse, KeyMaking, KeyRow, RemovedKey
 from engine.store.schema import INTENDED, SIGNED, certificates, entries, intents, keys, parent_path
@@ -80,6 +81,7 @@ class Keys(Trail):
     _database: Database
     _now: Callable[[], datetime]
     _declared: Mapping[str, str] | None
+    _left_open: LeftOpen
 
     def add_key(
         self,
@@ -137,6 +139,8 @@ class Keys(Trail):
             return AlreadyExists(f"A key already exists at {path}.", target=path)
 
         self._database.write(work, explain)
+        if intent_id is not None:
+            self._left_open.end(intent_id)
         return key
 
     def remove_key(

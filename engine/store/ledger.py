@@ -4,9 +4,7 @@ Each method returns when its record survives a crash. An intent leaves the state
 transaction as what follows from it: a certificate and its entries appear together, or not at all.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +15,7 @@ from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, explain_take
 from engine.store.chain import FAILURE, PENDING, SUCCESS, UNKNOWN, Detail, Event, sha256_hex
 from engine.store.database import Database
 from engine.store.events import Trail
+from engine.store.left_open import LeftOpen
 from engine.store.resources import check_places
 from engine.store.rows import DanglingIntent, KeptAnswer, NewEntry, Repeat
 from engine.store.schema import (
@@ -30,7 +29,7 @@ from engine.store.schema import (
     parent_path,
 )
 from engine.store.statements import KnownStatements, keep_statement
-from engine.store.writer import UnconfirmedError, writer_of
+from engine.store.writer import writer_of
 
 _ADD_INTENT = insert(intents)
 _SERIAL_TAKEN = select(intents.c.intent_id).where(
@@ -86,7 +85,8 @@ _CLOSE_DANGLING = (
         _IS_OPEN,
         or_(
             intents.c.writer.is_(None),
-            intents.c.writer.in_(bindparam("dead", expanding=True)),
+            intents.c.writer.in_(bindparam("dead", expanding=True))
+            & intents.c.intent_id.not_in(bindparam("under_way", expanding=True)),
             intents.c.intent_id.in_(bindparam("those", expanding=True)),
         ),
     )
@@ -100,7 +100,7 @@ class Ledger(Trail):
     _database: Database
     _now: Callable[[], datetime]
     _declared: Mapping[str, str] | None
-    _left_open: "LeftOpen"
+    _left_open: LeftOpen
     _known_statements: KnownStatements
 
     def record_intent(
@@ -214,7 +214,7 @@ class Ledger(Trail):
                 return StoreError("The issuer has used the serial number before; expected one never used.")
             return None
 
-        with self._left_open.unless_recorded(intent_id, was_asked=False):
+        with self._left_open.beginning(intent_id):
             self._database.write(work, explain)
         self._known_statements.remember(issuing_key)
 
@@ -273,7 +273,7 @@ class Ledger(Trail):
                 _closing("certificate-signed", closed, {"certificateSha256": sha256, "spkiSha256": spki_sha256}),
             )
 
-        with self._left_open.unless_recorded(intent_id):
+        with self._left_open.ending(intent_id):
             self._database.write(work)
 
     def record_signed(self, *, intent_id: str) -> None:
@@ -287,7 +287,7 @@ class Ledger(Trail):
                 raise _not_open(connection, intent_id, message)
             self._tell(connection, told)
 
-        with self._left_open.unless_recorded(intent_id):
+        with self._left_open.ending(intent_id):
             self._database.write(work)
 
     def record_failure(self, *, intent_id: str, reason: str) -> None:
@@ -301,7 +301,7 @@ class Ledger(Trail):
             connection.execute(_RELEASE, {"of_intent": intent_id})
             self._tell(connection, _closing("signature-failed", closed, {"reason": reason}, FAILURE))
 
-        with self._left_open.unless_recorded(intent_id):
+        with self._left_open.ending(intent_id):
             self._database.write(work)
 
     def find_kept_answer(self, scope: str, key: str) -> KeptAnswer | None:
@@ -317,7 +317,8 @@ class Ledger(Trail):
         """Close what was open when its writer died, oldest first. At start, and again and again: others die too.
 
         Intents of living writers, here or in other processes, are left alone, but for those of requests that ended here
-        without being able to say so. Serial numbers of closed ones stay used, the places they reserved are free again.
+        without being able to say so; so are those of requests that are under way here, also when the connection that
+        recorded them was lost. Serial numbers of closed ones stay used, the places they reserved are free again.
         Raises StoreError.
         """
         left_open = self._left_open.listed()
@@ -334,6 +335,7 @@ class Ledger(Trail):
             for row in connection.execute(_CLOSE_THOSE, failed).all() if never_asked else ():
                 self._tell(connection, _closing("signature-failed", row, {"reason": StoreError.__name__}, FAILURE))
             unknown = closing | {"state": OUTCOME_UNKNOWN, "dead": dead, "those": list(left_open)}
+            unknown["under_way"] = self._left_open.under_way()
             closed = connection.execute(_CLOSE_DANGLING, unknown).all()
             if closed or never_asked:
                 ended = [*never_asked, *(row.intent_id for row in closed)]
@@ -347,39 +349,6 @@ class Ledger(Trail):
         dangling = self._database.write(work)
         self._left_open.forget(left_open)
         return dangling
-
-
-class LeftOpen:
-    """The intents of requests that are over here and whose end could not be recorded."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._intents: dict[str, bool] = {}
-
-    @contextmanager
-    def unless_recorded(self, intent_id: str, *, was_asked: bool = True) -> Iterator[None]:
-        """Around the record of an intent, or of its end. `was_asked`: the token may have been.
-
-        An intent that was not committed is not there; only where that is not known it may be.
-        """
-        try:
-            yield
-        except StoreError as error:
-            if was_asked or isinstance(error.__cause__, UnconfirmedError):
-                with self._lock:
-                    self._intents[intent_id] = was_asked
-            raise
-
-    def listed(self) -> Mapping[str, bool]:
-        """Each with whether the token may have been asked."""
-        with self._lock:
-            return dict(self._intents)
-
-    def forget(self, closed: Mapping[str, bool]) -> None:
-        """These are closed now."""
-        with self._lock:
-            for intent_id in closed:
-                self._intents.pop(intent_id, None)
 
 
 def _not_open(connection: Connection, intent_id: str, message: str) -> StoreError:

@@ -14,7 +14,7 @@ from secrets import randbelow
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import BigInteger, Connection, Engine, NullPool, bindparam, create_engine, event, func, select
+from sqlalchemy import BigInteger, Connection, Engine, NullPool, bindparam, create_engine, event, func, select, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -36,6 +36,12 @@ _EXCLUSIVE_LOCK = _MIGRATION_LOCK + 1
 """No writer draws these."""
 _TRY_LOCK = select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger)))
 _WAIT_FOR_LOCK = select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger)))
+# https://www.postgresql.org/docs/current/view-pg-locks.html says where the halves of the number are.
+_LOCK_HELD = text(
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND classid = CAST(:high AS bigint) AND objid = CAST(:low AS bigint)"
+)
 
 # Of libpq; the URL may say otherwise. A server that is gone without a word is noticed within half a minute.
 _PARAMETERS = {
@@ -141,6 +147,11 @@ def postgresql_read_engine(address: Address, password: Secret | None) -> Engine:
         pool_timeout=_POOL_SECONDS,
         isolation_level="AUTOCOMMIT",
     )
+
+
+def postgresql_writer_lives(connection: Connection, writer: int) -> bool:
+    """Whether somebody holds the lock of `writer`. Takes no lock."""
+    return connection.execute(_LOCK_HELD, {"high": writer >> 32, "low": writer & 0xFFFFFFFF}).first() is not None
 
 
 class _Connection(psycopg.Connection[Any]):

@@ -7,16 +7,22 @@ A lock file beside the database tells the living from the dead: each write conne
 that it drew and that nobody draws again, for as long as the database is open. The locks are those of open file
 descriptions (fcntl(2), F_OFD_SETLK), which end with their holder however it ends, and which tell two holders in one
 process from each other. The byte at offset 0 is held by who changes the tables.
+
+Whoever has a file open can go on writing when it was moved away, replaced or removed, and nobody would find those
+records. So a transaction counts only if the files are before and after it where they were when they were opened.
 """
 
 import fcntl
 import os
+import sqlite3
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import randbelow
+from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,13 +30,15 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from engine.errors import ConfigError, StoreError, StoreUnavailable
 from engine.store.address import Address
-from engine.store.writer import WRITER
+from engine.store.writer import IN_PLACE, WRITER
 
 _BUSY_MILLISECONDS = 5000
 _READERS = 16
 _MIGRATION_SECONDS = 60.0
 _MIGRATION_BYTE = 0
 _BITS = 62
+_LOCK = ".lock"
+"""Behind the name of the database: its lock file."""
 # struct flock of fcntl(2): l_type, l_whence, l_start, l_len, l_pid, and what aligns the next one.
 _FLOCK = struct.Struct("hhqqi0q")
 
@@ -42,12 +50,15 @@ class SqliteBackend:
         """Make both files if they are absent, mode 0600. Raises ConfigError."""
         self.name = address.name
         self._url = address.url
-        self._lock_path = f"{path}.lock"
+        self._path = str(path)
+        self._lock_path = f"{path}{_LOCK}"
         self._writers: set[int] = set()
         self._lock_file = _open(self._lock_path, "lock file")
         try:
-            # SQLite would create it with the umask's mode; its own side files take the mode of this one.
-            os.close(_open(str(path), "database"))
+            # SQLite would create it with the umask's mode; its own side files take the mode of this one. One that is
+            # there is not opened: closing it would end the locks of whoever has it open in this process (fcntl(2)).
+            if not path.exists():
+                os.close(_open(str(path), "database"))
         except ConfigError:
             self.close()
             raise
@@ -61,12 +72,14 @@ class SqliteBackend:
         engine = create_engine(
             self._url, pool_size=1, max_overflow=0, hide_parameters=True, connect_args={"isolation_level": None}
         )
+        _open_what_is_there(engine)
         _begin_immediately(engine)
 
         @event.listens_for(engine, "connect")
         def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
             _set(connection, *_DURABLE, "foreign_keys=ON")
             entry.info[WRITER] = self._draw_writer()
+            entry.info[IN_PLACE] = self._place(connection)
 
         return engine
 
@@ -103,15 +116,28 @@ class SqliteBackend:
 
     def is_dead(self, connection: Connection, writer: int) -> bool:
         """Whether nobody holds the byte of `writer`."""
-        if writer in self._writers:
-            return False
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, writer, 1, 0)
-        answer = _FLOCK.unpack(fcntl.fcntl(self._lock_file, fcntl.F_OFD_GETLK, asked))
-        return bool(answer[0] == fcntl.F_UNLCK)
+        return writer not in self._writers and not _is_locked(self._lock_file, writer)
 
     def try_exclusive(self, connection: Connection) -> bool:
         """Always: a transaction that writes is the only one."""
         return True
+
+    def _place(self, connection: DBAPIConnection) -> Callable[[], None]:
+        """What raises StoreUnavailable unless the files are those that are open now."""
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1 FROM sqlite_schema").fetchall()  # which opens the last of them
+        cursor.close()
+        paths = [self._path, f"{self._path}-wal", f"{self._path}-shm", self._lock_path]
+        opened = [_identity(path) for path in paths]
+
+        def check() -> None:
+            if [_identity(path) for path in paths] != opened:
+                raise StoreUnavailable(
+                    "The database file or one beside it was moved, replaced or removed while it was in use; nothing is "
+                    "recorded until it is back, or the engine is started anew."
+                )
+
+        return check
 
     def _draw_writer(self) -> int:
         while True:
@@ -140,6 +166,7 @@ def sqlite_read_engine(url: URL) -> Engine:
     engine = create_engine(
         url, pool_size=_READERS, max_overflow=_READERS, hide_parameters=True, isolation_level="AUTOCOMMIT"
     )
+    _open_what_is_there(engine)
 
     @event.listens_for(engine, "connect")
     def configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
@@ -148,9 +175,47 @@ def sqlite_read_engine(url: URL) -> Engine:
     return engine
 
 
+def sqlite_writer_lives(url: URL, writer: int) -> bool:
+    """Whether somebody holds the byte of `writer` in the lock file beside the database at `url`. Takes no lock."""
+    try:
+        lock_file = os.open(f"{url.database}{_LOCK}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"The lock file {url.database}{_LOCK} cannot be opened: {error.strerror}.") from error
+    try:
+        return _is_locked(lock_file, writer)
+    finally:
+        os.close(lock_file)
+
+
+def _is_locked(lock_file: int, offset: int) -> bool:
+    """By another opening of the file."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+    answer = _FLOCK.unpack(fcntl.fcntl(lock_file, fcntl.F_OFD_GETLK, asked))
+    return bool(answer[0] != fcntl.F_UNLCK)
+
+
 _BUSY = f"busy_timeout={_BUSY_MILLISECONDS}"
 # First, since the second may have to wait already.
 _DURABLE = (_BUSY, "journal_mode=WAL", "synchronous=FULL")
+
+
+def _open_what_is_there(engine: Engine) -> None:
+    """SQLite would make a database where there is none, and an empty one says less clearly that it is not there."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: object, entry: object, arguments: list[Any], parameters: dict[str, Any]) -> object:
+        return sqlite3.connect(f"file:{quote(arguments[0])}?mode=rw", uri=True, **parameters)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file is there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _begin_immediately(engine: Engine) -> None:

@@ -16,7 +16,8 @@ from engine.store.credentials import Credentials
 from engine.store.database import Database
 from engine.store.evidence import EvidenceRecords
 from engine.store.keys import Keys
-from engine.store.ledger import Ledger, LeftOpen
+from engine.store.ledger import Ledger
+from engine.store.left_open import LeftOpen
 from engine.store.resources import Resources
 from engine.store.schema import intents
 from engine.store.statements import KnownStatements

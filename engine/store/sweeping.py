@@ -6,6 +6,7 @@ living one could not record is closed by itself, as soon as its database takes r
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -15,6 +16,8 @@ from engine.store.rows import DanglingIntent
 
 _LOG = logging.getLogger(__name__)
 _SECONDS = 10.0
+_SOON_SECONDS = 1.0
+"""When it is known that there is something to close: its request may be repeated, and what it reserved is wanted."""
 
 
 class Ledger(Protocol):
@@ -43,16 +46,24 @@ def close_dangling_intents(store: Ledger) -> None:
 
 @contextmanager
 def closing_dangling_intents(
-    store: Ledger, seconds: float = _SECONDS, *, also: Callable[[], None] | None = None
+    store: Ledger,
+    seconds: float = _SECONDS,
+    *,
+    has_left_open: Callable[[], bool] = bool,
+    also: Callable[[], None] | None = None,
 ) -> Iterator[None]:
     """Do so again and again for the length of the block, so that other processes need not start anew to be helped.
 
-    And `also`, which may raise StoreError.
+    Sooner if this process itself `has_left_open` any. And `also`, which may raise StoreError.
     """
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(seconds):
+        last = time.monotonic()
+        while not over.wait(min(seconds, _SOON_SECONDS)):
+            if time.monotonic() - last < seconds and not has_left_open():
+                continue
+            last = time.monotonic()
             try:
                 close_dangling_intents(store)
                 if also is not None:

@@ -32,6 +32,8 @@ WRITER = "writer"
 """Under this key of its `info` a write connection has the number that stands for it in what it writes."""
 WARNINGS = "warnings"
 """And under this one, on PostgreSQL, what the server has warned of."""
+IN_PLACE = "in-place"
+"""And under this one, for SQLite, what raises StoreUnavailable when the connection's files are not where they were."""
 _CHAIN = "chain"
 _CONFLICTS = 5
 """How often a write is repeated that gives way to those of other processes."""
@@ -222,7 +224,12 @@ class GroupWriter:
             except UnconfirmedError as error:
                 _log.error("A batch of %d records may have been committed or not.", len(batch), exc_info=error)
                 for item in batch:
-                    item.fail(StoreError(_UNCONFIRMED), error)
+                    item.fail(StoreUnavailable(_UNCONFIRMED), error)
+                return
+            except StoreUnavailable as error:
+                _log.error("A batch of %d records was not begun: %s", len(batch), error.message)
+                for item in batch:
+                    item.fail(StoreUnavailable(error.message), error)
                 return
             except SQLAlchemyError as error:
                 if fault_of(error) is Fault.CONFLICT and len(batch) > 1:
@@ -247,6 +254,8 @@ class GroupWriter:
     def _transact(self, batch: Sequence[_Item[Any]], *, apart: bool) -> None:
         """One transaction. With `apart` each item is undone alone if it is refused; else _RefusedError undoes all."""
         with self._engine.connect() as connection:
+            check_in_place: Callable[[], None] = connection.info.get(IN_PLACE, _is_anywhere)
+            check_in_place()
             warnings = connection.info.get(WARNINGS, [])
             chain = chain_of(connection)
             before = chain.mark()
@@ -270,6 +279,10 @@ class GroupWriter:
             if warnings:
                 # PostgreSQL does so when it gave up waiting for a standby.
                 raise UnconfirmedError(f"The database warned: {warnings[0]}")
+            try:
+                check_in_place()
+            except StoreUnavailable as error:
+                raise UnconfirmedError("The database went away during the COMMIT.") from error
 
     def _abandon(self, batch: Sequence[_Item[Any]]) -> None:
         with self._lock:
@@ -279,6 +292,10 @@ class GroupWriter:
             self._room.notify_all()
         for item in abandoned:
             item.fail(StoreError("The store has stopped."), None)
+
+
+def _is_anywhere() -> None:
+    """In place, as far as can be told."""
 
 
 def _confirm(transaction: RootTransaction) -> None:

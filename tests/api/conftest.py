@@ -78,6 +78,8 @@ KEYS = {
     "subordinate": "secp256r1",
     "unproven": "secp256r1",
     "self-made": "secp256r1",
+    "evident": "secp256r1",
+    "examined": "secp256r1",
     "demoted": "secp256r1",
     "unified-iaca": "secp256r1",
     "unified-ca": "secp256r1",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.faulty import FaultyModuleUnavailable, build_module
-from tests.page.live import init
+from tests.page.live import DEADLINE, ENGINE, init
 from tests.softhsm import make_softhsm
 
 PRELUDE = """
@@ -85,6 +85,25 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "data"
     init(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sqlite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `data_folder`, but on SQLite whatever is chosen."""
+    folder = tmp_path_factory.mktemp("sqlite") / "data"
+    subprocess.run([*ENGINE, "init", "--data", folder], check=True, capture_output=True, timeout=DEADLINE)
+    return folder
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Shows a line of numbers, whatever becomes of the test."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{request.node.name}: {line}", end="")
+
+    return show
 
 
 @pytest.fixture

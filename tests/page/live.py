@@ -49,6 +49,13 @@ def init(folder: Path) -> None:
 def live_engine(folder: Path) -> Iterator[LiveEngine]:
     """Serve a data folder, made if absent, on a free port; wait until it says that it is ready; stop it at the end."""
     init(folder)
+    with serving(folder) as live:
+        yield live
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[LiveEngine]:
+    """As `live_engine`, of a data folder that is complete and whose paths are right."""
     with (folder / "serve.err").open("wb") as log:
         process = subprocess.Popen(
             [*ENGINE, "serve", "--config", folder / "engine.toml", "--port", "0"],

@@ -223,7 +223,38 @@ def test_a_server_that_takes_no_writes_is_not_ready(postgresql, postgresql_url):
         postgresql.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only TO on").format(name))
         with store._database._write_engine.connect() as connection:
             connection.invalidate()
-        assert store.state() == "The database did not commit the record."
+        assert store.state() == "The database did not commit the record: it is read-only."
+
+
+@pytest.mark.parametrize("side", ["", "-wal", "-shm", ".lock"])
+def test_a_file_that_was_moved_away_under_an_open_store_is_not_written_to_until_it_is_back(database, intent, side):
+    path, elsewhere = database.with_name(f"{database.name}{side}"), database.with_name("elsewhere")
+    with Store.open(f"sqlite:///{database}") as store:
+        path.rename(elsewhere)
+        with pytest.raises(StoreUnavailable, match="moved, replaced or removed"):
+            store.record_intent(**intent())
+        assert "moved, replaced or removed" in store.state()
+        assert not path.exists()
+        path.write_bytes(b"another")
+        assert "moved, replaced or removed" in store.state()
+        elsewhere.replace(path)
+        assert store.state() == "ready"
+        store.record_intent(**intent())
+    assert select(f"sqlite:///{database}", "SELECT count(*) FROM intents") == [(1,)]
+
+
+def test_a_commit_into_a_file_that_is_gone_by_then_is_never_taken_for_success(database):
+    with Store.open(f"sqlite:///{database}") as store, pytest.raises(StoreUnavailable, match="is not known"):
+        store._database.write(lambda connection: database.rename(database.with_name("elsewhere")))
+
+
+def test_a_reader_makes_no_database_where_there_is_none_any_more(database):
+    with Store.open(f"sqlite:///{database}") as store:
+        store._database._read_engine.dispose()
+        database.rename(database.with_name("elsewhere"))
+        with pytest.raises(StoreUnavailable, match="its file cannot be opened"):
+            store.find_credential("1" * 64)
+        assert not database.exists()
 
 
 def test_keys_are_read_beside_an_open_store_without_a_trace(store, database_url):

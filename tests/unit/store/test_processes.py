@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from engine.errors import AlreadyExists, StoreError
+from engine.errors import AlreadyExists, StoreError, StoreUnavailable
 from engine.store import Store
 from tests.database import select
 from tests.unit.store.conftest import close_dangling
@@ -126,10 +126,23 @@ def test_a_writer_that_was_cut_off_cannot_finish_what_another_has_closed(postgre
         with psycopg.connect(postgresql_url, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(%s)", [process])
         close_dangling(other, 1)
-        with pytest.raises(StoreError, match="No open intent"):
+        with pytest.raises(StoreUnavailable, match=r"No open intent .*: another process has closed it"):
             store.record_certificate(**certificate_of(facts))
         other.record_intent(**intent(entries=[place("a.b.s.leaf")]))
     assert select(postgresql_url, "SELECT count(*) FROM certificates") == [(0,)]
+
+
+def test_a_connection_that_was_lost_leaves_nothing_to_be_closed_by_the_process_that_goes_on(
+    postgresql_url, intent, certificate_of
+):
+    facts = intent()
+    with Store.open(postgresql_url) as store:
+        store.record_intent(**facts)
+        with store._database._write_engine.connect() as connection:
+            connection.invalidate()
+        assert store.close_dangling_intents() == ()
+        store.record_certificate(**certificate_of(facts))
+    assert select(postgresql_url, "SELECT state FROM intents") == [("signed",)]
 
 
 def test_a_writer_that_was_cut_off_finishes_what_nobody_has_closed(postgresql_url, intent, certificate_of):

@@ -48,6 +48,15 @@ def test_what_was_closed_is_said_with_serial_and_key(caplog: pytest.LogCaptureFi
         assert word in record.getMessage()
 
 
+def test_what_this_process_has_left_open_is_closed_sooner_than_the_next_search() -> None:
+    ledger = Ledger((INTENT,))
+    with closing_dangling_intents(ledger, 3600.0, has_left_open=lambda: ledger.asked == 0):
+        deadline = time.monotonic() + 30
+        while not ledger.asked:
+            assert time.monotonic() < deadline
+            time.sleep(0)
+
+
 def test_a_database_that_is_away_for_a_while_does_not_end_the_search(caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger((), StoreUnavailable("The database is away."), (INTENT,))
     with closing_dangling_intents(ledger, 0.001):
