@@ -109,7 +109,8 @@ def test_a_sqlite_database_that_was_moved_away_is_not_written_to_until_it_is_bac
 ) -> None:
     """A process that has it open could go on, and its records would not be found where the database should be."""
     apart = put_apart(sqlite_folder, tmp_path / "data")
-    possible = {NOT_IN_PLACE, NOT_KNOWN, f"{NOT_ANSWERED}: its file cannot be opened."}
+    unreadable = ("its file cannot be opened", "its files cannot be read or written")
+    possible = {NOT_IN_PLACE, NOT_KNOWN, *(f"{NOT_ANSWERED}: {why}." for why in unreadable)}
     with serving(tmp_path / "data", fault_module, tmp_path, report) as service, service.clients.ordering():
         for _ in range(times):
             for path in (apart, apart / "engine.db"):
