@@ -5,7 +5,8 @@ verified anew, and what the database says of it is held against what it says its
 was written is not asked here; `audit verify` does. What is read may be in use, and is only read.
 """
 
-from engine.sweep.findings import Counts, Fault, Note
+from engine.audit.verifier import Fault
+from engine.sweep.findings import Counts, Note
 from engine.sweep.sweep import Progress, Sweep
 
 __all__ = ["Counts", "Fault", "Note", "Progress", "Sweep"]

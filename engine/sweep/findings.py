@@ -7,18 +7,6 @@ from datetime import UTC, datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """Something that is not as it must be."""
-
-    row: str
-    """Which, for people; ASCII."""
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.row}: {self.what}"
-
-
-@dataclass(frozen=True, slots=True)
 class Note:
     """Something that is to be known and is no fault."""
 

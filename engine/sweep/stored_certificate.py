@@ -5,11 +5,12 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.audit.verifier import Fault
 from engine.errors import RequestError
 from engine.profiles.lint import RULES, Finding, lint_certificate, lint_without_issuer
 from engine.store import StoredRecords, ToldEvent
 from engine.sweep.authorities import Authorities, IssuedUnder
-from engine.sweep.findings import Counts, Fault, Note, load_time, octets, shown
+from engine.sweep.findings import Counts, Note, load_time, octets, shown
 from engine.x509.certificate import Certificate, load_certificate
 from engine.x509.der import read_children, read_element
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.audit.verifier import Fault
 from engine.store import StoredRecords, ToldEvent
 from engine.store.chain import OF_TOKENS
 from engine.sweep.authorities import Authorities
-from engine.sweep.findings import Counts, Fault, Note, load_time, octets, shown
+from engine.sweep.findings import Counts, Note, load_time, octets, shown
 from engine.sweep.stored_certificate import SIGNED, SIGNED_EVENT, StoredCertificate, listed
 
 _INTENDED, _OUTCOME_UNKNOWN = "intended", "outcome-unknown"
