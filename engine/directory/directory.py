@@ -45,7 +45,9 @@ class Threads:
         future.add_done_callback(self._done)
         done, _ = await asyncio.wait({future}, timeout=self._seconds)
         if not done:
-            raise TokenUnavailable(f"The token or the database did not answer within {self._seconds:g} seconds; try again later.")
+            raise TokenUnavailable(
+                f"The token or the database did not answer within {self._seconds:g} seconds; try again later."
+            )
         return future.result()
 
     def _done(self, future: "asyncio.Future[T]") -> None:
