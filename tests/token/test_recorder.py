@@ -4,12 +4,12 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from secrets import token_bytes
 
 import pytest
 
 from engine.errors import StoreUnavailable, TokenUnavailable
 from engine.token import PROOF, KeyReference, Token, TokenSettings
+from tests.token.conftest import NewKey
 
 
 class Book:
@@ -54,13 +54,10 @@ def token(token_settings: TokenSettings, book: Book) -> Iterator[Token]:
 
 
 @pytest.fixture
-def sign(token: Token) -> Iterator[Callable[[], bytes]]:
+def sign(new_key: Callable[..., NewKey], token: Token) -> Callable[[], bytes]:
     """A key that signs."""
-    label, key_id = f"recorded-{token_bytes(4).hex()}", token_bytes(16)
-    made = token.generate_key("secp256r1", label, key_id)
-    key = KeyReference(label, key_id, hashlib.sha256(made.spki).hexdigest())
-    yield lambda: token.sign(key, "ecdsa-with-SHA256", b"message")
-    token.destroy_key(key)
+    key = new_key()
+    return lambda: token.sign(key.reference, key.algorithm, b"message")
 
 
 def lose(token: Token) -> None:
