@@ -3,6 +3,7 @@
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,7 +58,7 @@ class Workshop:
     def corridor(self) -> Corridor:
         return Corridor(ledger=self.ledger, now=utc_now, random_bytes=secrets.token_bytes)
 
-    def make_key(self, name: str) -> HostedSigner:
+    def make_key(self, name: str, custody: Mapping[str, object] | None = None) -> HostedSigner:
         """A P-256 key at a path of the KMS."""
         path, key_id = f"{KMS}.{name}", secrets.token_bytes(16)
         public_key = load_spki(self.token.generate_key("secp256r1", path, key_id).spki)
@@ -70,7 +71,7 @@ class Workshop:
             spki=public_key.spki,
             spki_sha256=public_key.sha256,
             origin="generated",
-            custody={"sensitive": True},
+            custody=custody or {"sensitive": True},
             checked_at=datetime.now(UTC),
         )
         return HostedSigner(path, public_key, self.token, KeyReference(path, key_id, public_key.sha256))

@@ -16,6 +16,7 @@ from engine.store.database import reading_beside
 from engine.store.faults import store_error
 from engine.store.rows import IssuedRow
 from engine.store.schema import TELLS_CUSTODY, certificates, entries, events, intents, statements
+from engine.store.statements import FIND_STATEMENT
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SERIAL_NUMBER = re.compile(r"[0-9a-f]{1,40}")
@@ -57,7 +58,6 @@ _OF_SERIAL_NUMBER = _EVENT.where(
 )
 # Literal, as the index of these events has it.
 _OF_CUSTODY = _EVENT.where(events.c.signing_key == bindparam("signing_key"), text(TELLS_CUSTODY))
-_STATEMENT = select(statements.c.statement).where(statements.c.sha256 == bindparam("sha256"))
 
 
 class EvidenceRecords(CoveredEvents):
@@ -111,7 +111,7 @@ class EvidenceRecords(CoveredEvents):
 
     def find_statement(self, sha256: str) -> str | None:
         """What was kept with this digest, canonical JSON: about an issuing key, or its custody record."""
-        rows = self._read(_STATEMENT, {"sha256": sha256})
+        rows = self._read(FIND_STATEMENT, {"sha256": sha256})
         return rows[0].statement if rows else None
 
     def _find_by_sha256(self, sha256: str) -> IssuedRow:

@@ -12,12 +12,13 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    text,
     tuple_,
     type_coerce,
 )
 from sqlalchemy.types import NullType
 
-from engine.store.schema import INTENDED, certificates, entries, events, intents, keys
+from engine.store.schema import INTENDED, TELLS_CUSTODY, certificates, entries, events, intents, keys
 
 _CLOSING = ("certificate-signed", "signature-failed", "signature-outcome-unknown")
 _OF_SIGNATURES = ("signature-intended", *_CLOSING)
@@ -147,6 +148,14 @@ EVENTS: Select[Any] = (
 )
 KNOWN_INTENTS = select(intents.c.intent_id).where(intents.c.intent_id.in_(bindparam("those", expanding=True)))
 KNOWN_CERTIFICATES = select(certificates.c.sha256).where(certificates.c.sha256.in_(bindparam("those", expanding=True)))
+# Literal, as the index of these events has it.
+CUSTODY_EVENT = (
+    select(events.c.sequence)
+    .where(
+        events.c.signing_key == bindparam("path"), text(TELLS_CUSTODY), events.c.details.contains(bindparam("told"))
+    )
+    .limit(1)
+)
 KEY: Select[Any] = select(*_columns(keys.c.spki, keys.c.created_at)).where(keys.c.path == bindparam("path"))
 OF_KEY: Select[Any] = (
     select(*_columns(certificates.c.der)).where(certificates.c.spki_sha256 == bindparam("spki_sha256")).limit(1)

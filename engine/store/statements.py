@@ -3,12 +3,13 @@
 import threading
 from datetime import datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from engine.store.chain import sha256_hex
 from engine.store.schema import statements
 
+FIND_STATEMENT = select(statements.c.statement).where(statements.c.sha256 == bindparam("sha256"))
 _MOST_KNOWN = 4096
 # The same may have been kept before, by another process too.
 _KEEP = {

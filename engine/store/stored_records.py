@@ -21,6 +21,7 @@ from engine.store.address import Secret
 from engine.store.database import look_again, reading_beside, writer_lives
 from engine.store.faults import store_error
 from engine.store.schema import events
+from engine.store.statements import FIND_STATEMENT
 
 PAGE = 500
 _BEFORE_ALL = -(1 << 63)
@@ -172,6 +173,16 @@ class StoredRecords:
         """`keys_spki` and `keys_created_at` of the key that the path stands for now."""
         found = self._fetch(statements.KEY, {"path": path})
         return found[0] if found else None
+
+    def find_statement(self, sha256: str) -> str | None:
+        """What was kept with this digest: about an issuing key, or its custody record."""
+        found = self._fetch(FIND_STATEMENT, {"sha256": sha256})
+        return str(found[0].statement) if found else None
+
+    def is_custody_told(self, path: str, sha256: str) -> bool:
+        """Whether an event tells of this custody record of the key at a path."""
+        told = {"path": path, "told": f'"custodySha256":"{sha256}"'}
+        return bool(self._fetch(statements.CUSTODY_EVENT, told))
 
     def find_certificate_of(self, spki_sha256: str) -> object:
         """The DER of a certificate for this key; None if there is none."""

@@ -2,9 +2,10 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -12,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from engine.errors import RequestError
 from engine.profiles.issuer import is_self_signed
 from engine.store import StoredRecords
-from engine.sweep.findings import load_time, octets
+from engine.sweep.findings import load_time, octets, shown
 from engine.x509.certificate import Certificate, check_signed_by, load_certificate
 from engine.x509.spki import PublicKey, load_spki
 
@@ -47,6 +48,15 @@ class IssuedUnder:
     """With the issuer's name and the key."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyStatement:
+    """What was kept about an issuing key."""
+
+    key: PublicKey | None
+    fault: str
+    """What is wrong with it or with the custody record that it names; empty if nothing is."""
+
+
 @dataclass(slots=True)
 class Authorities:
     """Finds issuers in the records. One issuer signs many, so what was read is remembered."""
@@ -54,6 +64,7 @@ class Authorities:
     records: StoredRecords
     _keys: dict[str, tuple[PublicKey, datetime] | None] = field(default_factory=dict)
     _named: dict[bytes, Sequence[Authority]] = field(default_factory=dict)
+    _statements: dict[str, KeyStatement] = field(default_factory=dict)
 
     def find(self, certificate: Certificate, intent: Any) -> IssuedUnder:
         """Under which key a certificate was issued that has the columns `intents_...` of its intent. Raises StoreError.
@@ -85,11 +96,13 @@ class Authorities:
         self, certificate: Certificate, intent: Any, named: Sequence[Authority]
     ) -> tuple[Sequence[PublicKey], bool]:
         """The keys to try, and whether one of them must be the one."""
-        name, in_grounds = str(intent.intents_signing_key), _key_in_grounds(intent.intents_grounds)
+        name = str(intent.intents_signing_key)
+        stated = self.find_statement(intent)
+        in_grounds = None if stated is None else stated.key
         if name.startswith(_JWK):
-            sha256 = name.removeprefix(_JWK)
-            keys = (in_grounds, certificate.public_key, self._key_of_certificate(sha256))
-            of_jwk = [key for key in keys if key is not None and key.sha256 == sha256]
+            digest = name.removeprefix(_JWK)
+            keys = (in_grounds, certificate.public_key, self._key_of_certificate(digest))
+            of_jwk = [key for key in keys if key is not None and key.sha256 == digest]
             return of_jwk[:1], bool(of_jwk)
         at_path, recorded_at = self._key_at(name), load_time(intent.intents_recorded_at)
         if at_path is not None and recorded_at is not None and at_path[1] <= recorded_at:
@@ -105,6 +118,45 @@ class Authorities:
         if at_path is not None:
             found.append(at_path[0])
         return found, is_own or any(one.is_issued for one in signers)
+
+    def find_statement(self, intent: Any) -> KeyStatement | None:
+        """The statement about the issuing key that the grounds of an intent name; None if they name none."""
+        try:
+            digest = json.loads(str(intent.intents_grounds))["issuingKeySha256"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None  # there are none, or they are not as they were written, which is another check
+        if not isinstance(digest, str):
+            return None
+        if digest not in self._statements:
+            _make_room(self._statements)
+            self._statements[digest] = self._load_statement(digest)
+        return self._statements[digest]
+
+    def _load_statement(self, digest: str) -> KeyStatement:
+        stated, what = self._read_kept(digest, "the statement about its issuing key")
+        if stated is None:
+            return KeyStatement(None, what)
+        try:
+            custody_sha256, key = stated["custodySha256"], load_spki(base64.b64decode(stated["spki"]))
+        except (ValueError, TypeError, KeyError, RequestError):
+            return KeyStatement(None, "the statement about its issuing key is not one")
+        if custody_sha256 is not None:
+            record, what = self._read_kept(str(custody_sha256), "the custody record of its issuing key")
+            # Of a key that was registered before there was a trail, none was kept, and no event tells.
+            if record is None and self.records.is_custody_told(str(stated.get("path")), str(custody_sha256)):
+                return KeyStatement(key, what)
+        return KeyStatement(key, "")
+
+    def _read_kept(self, digest: str, what: str) -> tuple[Mapping[str, Any] | None, str]:
+        """What was kept with this SHA-256; or None and what is wrong with it."""
+        text = self.records.find_statement(digest)
+        if text is None:
+            return None, f"{what}, SHA-256 {shown(digest)}, is not there"
+        try:
+            members = json.loads(text) if sha256(text.encode()).hexdigest() == digest else None
+        except (ValueError, RecursionError):
+            members = None
+        return (members, "") if isinstance(members, dict) else (None, f"{what}, SHA-256 {shown(digest)}, was changed")
 
     def _key_at(self, path: str) -> tuple[PublicKey, datetime] | None:
         """The key that the path stands for now, and since when."""
@@ -137,14 +189,6 @@ class Authorities:
                 if one is not None and one.is_ca
             ]
         return self._named[subject]
-
-
-def _key_in_grounds(grounds: object) -> PublicKey | None:
-    """The issuing key that the grounds of a certificate have. That they are as they were written is another check."""
-    try:
-        return load_spki(base64.b64decode(json.loads(str(grounds))["issuingKey"]["spki"]))
-    except (ValueError, TypeError, KeyError, RequestError):
-        return None
 
 
 def _load(der: object) -> Certificate | None:

@@ -41,6 +41,9 @@ class StoredCertificate:
             for what in _against_intent(certificate, tbs, row):
                 yield self._fault(what)
             yield from self._signature_and_lint(certificate, tbs)
+        stated = self.authorities.find_statement(row)
+        if stated is not None and stated.fault:
+            yield self._fault(stated.fault)
         recorded_at = load_time(row.intents_recorded_at)
         if recorded_at is not None and self.records.is_before_trail(recorded_at):
             self.counts.untold += 1

@@ -2,7 +2,10 @@
 the records of. For each thing that it checks there is a row here that it refuses.
 """
 
+import dataclasses
 import hashlib
+import json
+import secrets
 import shutil
 import sqlite3
 import threading
@@ -488,6 +491,45 @@ def test_a_signature_by_a_key_that_is_nowhere_is_told(scene: Scene, token: Token
     der[-1] ^= 1
     scene.put("of a kept key", bytes(der))
     assert any(one.endswith(f"its signature does not verify under the key {kept.name}") for one in scene.faults())
+
+
+def test_a_signature_by_a_key_that_only_its_grounds_have_is_verified(scene: Scene, token: Token) -> None:
+    with Store.open(scene.url) as store:
+        workshop = Workshop(store, token)
+        lost = workshop.make_key("lost")
+        workshop.ledger = Nowhere()
+        issuer = workshop.issue_ca("lost", lost)
+        workshop.ledger = store
+        workshop.issue_leaf("of a lost key", lost, issuer)
+        store.remove_key(lost.name, organization="test", even_in_use=True)
+    found, counts = sweep(scene.url)
+    assert (found, counts.unverified) == ([], 0)
+    scene.sha256 |= workshop.sha256
+    der = bytearray(scene.of("of a lost key", "der"))
+    der[-1] ^= 1
+    scene.put("of a lost key", bytes(der))
+    assert any(one.endswith(f"its signature does not verify under the key {lost.name}") for one in scene.faults())
+
+
+@ON_BOTH
+def test_what_was_kept_about_an_issuing_key_and_is_not_there_any_more_is_named(scene: Scene, token: Token) -> None:
+    custody = f'{{"sensitive":true,"test":"{secrets.token_hex(8)}"}}'
+    custody_sha256 = hashlib.sha256(custody.encode()).hexdigest()
+    with Store.open(scene.url) as store:
+        workshop = Workshop(store, token)
+        signer = dataclasses.replace(workshop.make_key("held", json.loads(custody)), custody_sha256=custody_sha256)
+        workshop.issue_leaf("of a held key", signer, workshop.issue_ca("held", signer))
+    assert sweep(scene.url)[0] == []
+    scene.sha256 |= workshop.sha256
+    stated = json.loads(str(scene.of("of a held key", "grounds", "intents")))["issuingKeySha256"]
+    kept = {stated: "the statement about its issuing key", custody_sha256: "the custody record of its issuing key"}
+    rows = {scene.row("held"), scene.row("of a held key")}
+    for digest, what in kept.items():
+        with scene.changed("statements", f"sha256 = '{digest}'", "statement = '{}'"):
+            assert set(scene.faults()) == {f"{row}: {what}, SHA-256 {digest}, was changed" for row in rows}
+    for digest, what in reversed(kept.items()):
+        scene.change(f"DELETE FROM statements WHERE sha256 = '{digest}'")
+        assert set(scene.faults()) == {f"{row}: {what}, SHA-256 {digest}, is not there" for row in rows}
 
 
 @ON_BOTH
