@@ -54,13 +54,11 @@ class Terminal:
 def on_terminal(command: Sequence[str | Path]) -> Iterator[Terminal]:
     """Run the command as the leader of a session whose controlling terminal is a new one; end it with the block."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *command], stdin=theirs, stdout=theirs, stderr=theirs, process_group=0
-    )
+    process = subprocess.Popen(["setsid", "--ctty", *command], stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         yield Terminal(process, ours)
     finally:
-        os.close(ours)  # SIGHUP to whatever still runs there
+        os.close(ours)  # SIGHUP to whatever still runs there, unless whoever runs the tests has it ignored
         process.terminate()
         process.wait(timeout=SECONDS)

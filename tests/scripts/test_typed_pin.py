@@ -52,16 +52,12 @@ def children(pid: int) -> list[int]:
 
 
 def worker_of(terminal: Terminal) -> int:
-    """The worker's process id: setsid starts the supervisor if it must, the supervisor the worker."""
-    pid = terminal.process.pid
+    """The worker's process id, once the supervisor has started one."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
-        for each in (pid, *children(pid)):
-            workers = [
-                child for child in children(each) if b"\0worker\0" in Path(f"/proc/{child}/cmdline").read_bytes()
-            ]
-            if workers:
-                return workers[0]
+        for child in children(terminal.process.pid):
+            if b"\0worker\0" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return child
         time.sleep(0.01)
     raise AssertionError(f"no worker was started: {terminal.shown}")
 
