@@ -7,6 +7,7 @@ registered, verifies what the token signs and prints. A library that crashes or 
 import hashlib
 import multiprocessing
 import signal
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -35,7 +36,7 @@ from engine.token.diagnosis import (
     Report,
     examine,
 )
-from engine.token_trail import TokenTrail
+from engine.token_trail import FileTrail, TokenTrail
 from engine.x509.algorithms import check_signature, encode_signature, signature_algorithm_for
 from engine.x509.spki import load_spki
 
@@ -85,9 +86,9 @@ class Doctor:
     """Examines tokens one by one and says on `out` what it sees; the progress of a bench goes to `progress`."""
 
     def __init__(
-        self, out: TextIO, progress: TextIO, bench_seconds: float | None, trail: TokenTrail | None = None
+        self, out: TextIO, progress: TextIO, bench_seconds: float | None, trail: TokenTrail | FileTrail | None = None
     ) -> None:
-        """`trail` is told of what registered keys are to sign, before they do."""
+        """`trail` is told of what keys are to sign, before they do; without one, no key may be named."""
         self._trail = trail
         self._out = out
         self._progress = progress if progress.isatty() else None
@@ -141,7 +142,7 @@ class Doctor:
                     told.begin(MEASUREMENT, message.reference, message.message)
                     talk.send(None)
                 elif isinstance(message, Rate):
-                    told.succeed()
+                    told.succeed(message.signatures)
                     self._show_rate(message)
                 else:
                     report = self._answer(message, talk, told, patient.audit_key)
@@ -181,7 +182,7 @@ class Doctor:
         report = _verify(message)
         is_good = report.outcome is Outcome.OK
         if is_good:
-            told.succeed()
+            told.succeed(1)
         told.end()
         talk.send(is_good and message.key.name != audit_key)
         return report
@@ -211,12 +212,12 @@ class Doctor:
 class _Signatures:
     """What the keys of one token sign here, told to the audit trail before and after."""
 
-    def __init__(self, trail: TokenTrail | None, token: str) -> None:
+    def __init__(self, trail: TokenTrail | FileTrail | None, token: str) -> None:
         self._trail = trail
         self._token = token
         self._open = ExitStack()
         self._reference: KeyReference | None = None
-        self._proven: list[KeyReference] = []
+        self._proven = Counter[KeyReference]()
 
     def begin(self, kind: str, reference: KeyReference, message: bytes) -> None:
         """Before the key may sign. Raises StoreError."""
@@ -226,10 +227,10 @@ class _Signatures:
             self._reference = reference
             self._proven = self._open.enter_context(self._trail.signing(self._token, (reference,), digest, kind))
 
-    def succeed(self) -> None:
-        """What was begun has come and is right."""
+    def succeed(self, signatures: int) -> None:
+        """So many more of what was begun have come, and are right."""
         if self._reference is not None:
-            self._proven.append(self._reference)
+            self._proven[self._reference] += signatures
 
     def end(self) -> None:
         """Whatever was begun and did not succeed has failed. Raises StoreError."""

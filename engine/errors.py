@@ -34,6 +34,9 @@ from collections.abc import Sequence
 class EngineError(Exception):
     """The root. `message` is one sentence for the caller; `details` lists findings or members, one each."""
 
+    may_have_signed = False
+    """Whether a token was asked for a signature before this, and has not denied that it made one."""
+
     def __init__(self, message: str, *, details: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.message = message

@@ -12,21 +12,23 @@
  9. The caller renders what is returned.
 
 Creating a certification request is the same corridor: no issuer in 2, and of 5 only the fact that the key signs,
-since a request is not kept. A failure after 5 closes the intent as failed; its serial is never used again. If the
-process dies, the intent stays open until the next start, or until another process finds that its writer is gone; if
-the ledger cannot be written, until it can be. What 5 and 8 commit is told to the audit trail in the same transaction.
+since a request is not kept. A failure after 5 closes the intent, as failed if the token has not been asked or has
+denied, else with an unknown outcome, as signed and lost; its serial is never used again. If the process dies, the
+intent stays open until the next start, or until another process finds that its writer is gone; if the ledger cannot be
+written, until it can be. What 5 and 8 commit is told to the audit trail in the same transaction.
 
 An order that may be repeated brings a `Repeat`: 5 binds its key to the intent, so that of two orders with one key only
 one gets to 6, and 8 keeps the rendered answer beside the certificate, so that a repeat is answered from the ledger.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from engine.errors import PolicyRefusal
+from engine.errors import EngineError, PolicyRefusal
 from engine.grounds import (
     TokenIdentity,
     prove_by_own_signature,
@@ -89,7 +91,8 @@ class Signer(Protocol):
         """The token it signs on. Raises as `check_present`."""
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
-        """The token's raw signature over `message` (ECDSA: r and s side by side). Raises TokenError."""
+        """The token's raw signature over `message` (ECDSA: r and s side by side). Raises TokenError, which says whether
+        the token `may_have_signed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,10 @@ class Ledger(Protocol):
         """After verification of a signature that is not a certificate's, before release."""
 
     def record_failure(self, *, intent_id: str, reason: str) -> None:
-        """Nothing was released: the serial stays used, the entries are free again."""
+        """Nothing was signed: the serial stays used, the entries are free again."""
+
+    def record_unknown(self, *, intent_id: str, reason: str) -> None:
+        """Nothing was released and something may have been signed: likewise, and the serial is to be revoked."""
 
     def is_ca_key(self, spki_sha256: str, organization: str) -> bool:
         """Whether a certificate authority of the organization uses the key."""
@@ -345,8 +351,8 @@ class Corridor:
         intent_id = self._record_intent(
             "certificate", profile, tbs, signer, caller, draft.issuer, draft.serial_number, entries, grounds
         )
-        try:
-            signature = self._sign(signer, draft.algorithm, tbs)
+        with self._closing(intent_id) as signed:
+            signature = self._sign(signer, draft.algorithm, tbs, signed)
             certificate = assemble_certificate(tbs, draft.algorithm, signature)
             check_certificate(certificate, tbs, signer.public_key, draft.algorithm)
             issued = IssuedCertificate(
@@ -356,9 +362,6 @@ class Corridor:
                 entry_paths=tuple(entry.path for entry in entries),
             )
             answer = None if caller.repeat is None else caller.repeat.render(issued)
-        except BaseException as error:
-            self.ledger.record_failure(intent_id=intent_id, reason=type(error).__name__)
-            raise
         self.ledger.record_certificate(
             intent_id=intent_id,
             certificate=certificate,
@@ -381,13 +384,10 @@ class Corridor:
         algorithm = signature_algorithm_for(signer.public_key)
         tbs = build_certification_request_info(build_name(draft.subject), signer.public_key, draft.extensions)
         intent_id = self._record_intent("request", profile, tbs, signer, caller, None, None, ())
-        try:
-            signature = self._sign(signer, algorithm, tbs)
+        with self._closing(intent_id) as signed:
+            signature = self._sign(signer, algorithm, tbs, signed)
             request = assemble_request(tbs, algorithm, signature)
             check_request(request, tbs, signer.public_key)
-        except BaseException as error:
-            self.ledger.record_failure(intent_id=intent_id, reason=type(error).__name__)
-            raise
         self.ledger.record_signed(intent_id=intent_id)
         return IssuedRequest(
             der=request,
@@ -447,10 +447,24 @@ class Corridor:
             issuing_key=signer,
         )
 
+    @contextmanager
+    def _closing(self, intent_id: str) -> Iterator[list[bool]]:
+        """Around steps 6 and 7: whatever they raise closes the intent."""
+        signed: list[bool] = []
+        try:
+            yield signed
+        except BaseException as error:
+            may_have_signed = signed or not isinstance(error, EngineError) or error.may_have_signed
+            record = self.ledger.record_unknown if may_have_signed else self.ledger.record_failure
+            record(intent_id=intent_id, reason=type(error).__name__)
+            raise
+
     @staticmethod
-    def _sign(signer: Signer, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
-        """Step 6."""
-        return encode_signature(signer.public_key, signer.sign(algorithm.name, tbs))
+    def _sign(signer: Signer, algorithm: SignatureAlgorithm, tbs: bytes, signed: list[bool]) -> bytes:
+        """Step 6. `signed` is told that the token has signed."""
+        signature = signer.sign(algorithm.name, tbs)
+        signed.append(True)
+        return encode_signature(signer.public_key, signature)
 
 
 @dataclass(frozen=True, slots=True)

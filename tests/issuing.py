@@ -207,6 +207,8 @@ class Nowhere:
 
     def record_failure(self, **_: object) -> None: ...
 
+    def record_unknown(self, **_: object) -> None: ...
+
     def is_ca_key(self, _spki_sha256: str, _organization: str) -> bool:
         return False
 

@@ -13,7 +13,7 @@ from engine.pin import EnvironmentPin, FilePin, PinSource
 from engine.store import Store
 from engine.token import TokenSettings, load_uri
 from engine.token.diagnosis import KeyToTry, Names
-from engine.token_trail import TokenTrail
+from engine.token_trail import FileTrail, TokenTrail
 
 _NAMES = Names(module="--module", uri="--uri", pin="--pin-file", sessions="--sessions", environment="--environment")
 
@@ -34,6 +34,9 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     alone.add_argument("--sessions", type=_positive, default=8)
     alone.add_argument("--label", help="CKA_LABEL of a key to sign with")
     alone.add_argument("--id", help="CKA_ID of a key to sign with, hex")
+    alone.add_argument(
+        "--record", metavar="FILE", help="with --label or --id: where each signature is told before it is"
+    )
     parser.add_argument("--bench", action="store_true", help="measure signatures per second by number of sessions")
     parser.add_argument("--bench-seconds", type=_seconds, default=2.0, help="for each number of sessions")
     parser.set_defaults(command=_doctor)
@@ -55,7 +58,13 @@ def _doctor(options: argparse.Namespace) -> int:
     """Examine every token; 0 if the engine can work with all of them."""
     bench_seconds = options.bench_seconds if options.bench else None
     if options.config is None:
-        return 0 if Doctor(sys.stdout, sys.stderr, bench_seconds).examine(_patient(options)) else 1
+        patient = _patient(options)
+        record = None if options.record is None else FileTrail(options.record)
+        if patient.keys and record is None:
+            raise ConfigError(
+                "Expected --record FILE with --label or --id: no key signs anything that was not recorded before."
+            )
+        return 0 if Doctor(sys.stdout, sys.stderr, bench_seconds, record).examine(patient) else 1
     config = load_config(options.config)
     patients = find_patients(config, options.token)
     with ExitStack() as opened:

@@ -35,16 +35,18 @@ class Threads:
     async def run(self, function: Callable[[], T]) -> T:
         """Run `function` in a thread. Call from the event loop only.
 
-        Raises TokenBusy if too many wait already, TokenUnavailable if it takes longer than a request may. It is not
-        cut off then: a signature that is under way is still recorded.
+        Raises TokenBusy if too many wait already, TokenUnavailable if it takes longer than a request may. What has
+        begun is not cut off then: a signature that is under way is still recorded. What has not is not done any more.
         """
         if self._waiting >= self._limit:
             raise TokenBusy(f"{self._waiting} requests wait for the token already; try again later.")
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, function)
+        work = self._pool.submit(function)
+        future = asyncio.wrap_future(work)
         future.add_done_callback(self._done)
         done, _ = await asyncio.wait({future}, timeout=self._seconds)
         if not done:
+            work.cancel()
             raise TokenUnavailable(
                 f"The token or the database did not answer within {self._seconds:g} seconds; try again later."
             )

@@ -13,6 +13,7 @@ from engine.directory.proof import check_proof, proving
 from engine.directory.signers import HostedSigner
 from engine.errors import (
     AlreadyExists,
+    IssuanceDefect,
     MalformedRequest,
     NotAuthorized,
     NotFound,
@@ -83,7 +84,11 @@ class Kms:
         path = self.key_path(key_id)
 
         def generate(token_id: bytes) -> PublicKey:
-            return cached_spki(self.token.generate_key(key_type, path, token_id).spki)
+            made = self.token.generate_key(key_type, path, token_id)
+            public_key = cached_spki(made.spki)
+            mismatch = IssuanceDefect("The token made a key pair whose halves do not belong together; it is destroyed.")
+            check_proof(public_key, made.proof, mismatch)
+            return public_key
 
         return self._make(path, GENERATED, generate, caller)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from cryptography.exceptions import InvalidSignature
 
-from engine.errors import RequestError
+from engine.errors import EngineError
 from engine.issuance import Caller
 from engine.store import Store
 from engine.token import PROOF
@@ -48,7 +48,7 @@ def proving(store: Store, path: str, caller: Caller) -> Iterator[str]:
         raise
 
 
-def check_proof(public_key: PublicKey, signature: bytes, refusal: RequestError) -> None:
+def check_proof(public_key: PublicKey, signature: bytes, refusal: EngineError) -> None:
     """Raises `refusal` unless the token's raw signature of PROOF verifies under the public key."""
     algorithm = signature_algorithm_for(public_key)
     try:

@@ -45,7 +45,8 @@ class _Server(uvicorn.Server):
 
 
 def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int:
-    """Serve until SIGTERM, or until a call into a token hangs; returns the worker's exit code.
+    """Serve until SIGTERM, or until a call into a token hangs or nothing can be recorded here any more; returns the
+    worker's exit code.
 
     After REPLACE_ME the process must be left by `os._exit`: a thread is still inside the module.
     """
@@ -72,7 +73,7 @@ def serve(engine: Engine, listener: socket.socket, ready_descriptor: int) -> int
 
     def watch() -> None:
         while not over.wait(_WATCH_SECONDS):
-            if any(token.is_hung() for token in engine.tokens.values()):
+            if engine.store.has_stopped or any(token.is_hung() for token in engine.tokens.values()):
                 hung.set()
                 server.should_exit = True
                 return

@@ -85,7 +85,8 @@ def load_address(url: str, *, has_password: bool = False) -> Address:
     if address.drivername == "sqlite":
         if has_password:
             raise ConfigError("store.password: expected none, since a SQLite database has no password.")
-        return Address(URL.create("sqlite+pysqlite", database=str(_sqlite_path(address))), _sqlite_path(address))
+        path = _sqlite_path(address)
+        return Address(URL.create("sqlite+pysqlite", database=str(path)), path)
     if address.drivername in _POSTGRESQL:
         return Address(_postgresql_url(address), None)
     raise ConfigError(f"{_EXPECTED}, found a {address.drivername} URL.")
@@ -95,7 +96,8 @@ def _sqlite_path(address: URL) -> Path:
     database = address.database
     if address.query or address.host or address.username or not database or not database.startswith("/"):
         raise ConfigError("store.url: expected sqlite:////absolute/path, with nothing before or after the path.")
-    return Path(database)
+    # SQLite follows links and keeps its own files beside what they lead to, where the lock file has to be, too.
+    return Path(database).resolve()
 
 
 def _postgresql_url(address: URL) -> URL:

@@ -32,8 +32,10 @@ KINDS: Mapping[str, str] = {
     "request-signed": "A certification request was signed and verified.",
     "proof-signed": "A key has proven itself by a signature that verifies.",
     "rate-measured": "A key has signed one message again and again, to measure how fast it does; none was kept.",
+    "signature-repeated": "The token is asked again for an intended signature: whether it was made is not known.",
     "signature-failed": "Nothing came of an intended signature; the reason is the class of the error.",
-    "signature-outcome-unknown": "Whether an intended signature was made is not known: nobody was left to record it.",
+    "signature-outcome-unknown": "Whether an intended signature was made is not known, or it was made and lost; the "
+    "reason is as for a failure, or absent if nobody was left to record the end.",
     "key-generated": "A key was generated on its token and registered.",
     "key-imported": "A private JWK was made a key of a token and registered.",
     "key-adopted": "A key that was on its token already was registered.",

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 from sqlalchemy import Connection, Engine, Executable, Row, Table, inspect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from engine.errors import StoreError
+from engine.errors import StoreError, StoreUnavailable
 from engine.store.address import Address, Secret, load_address
 from engine.store.faults import store_error
 from engine.store.migrations import migrate
@@ -97,6 +97,8 @@ class Database:
             raise store_error(error, "The database did not answer a query.") from error
         except (ValueError, OverflowError) as error:
             raise StoreError("The database did not answer a query.") from error
+        except MemoryError as error:
+            raise StoreUnavailable("The database did not answer a query: there is not enough memory.") from error
 
     def _fetch(self, statement: Executable, parameters: Mapping[str, object] | None) -> Sequence[Row[Any]]:
         with self._read_engine.connect() as connection:
@@ -113,6 +115,11 @@ class Database:
     def try_exclusive(self, connection: Connection) -> bool:
         """For work: whether no other process does meanwhile what asks for this."""
         return self._backend.try_exclusive(connection)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether nothing will be written any more in this process, for a reason that nobody has foreseen."""
+        return self._writer.has_stopped
 
     def close(self) -> None:
         """Commit what is waiting and disconnect. A second call does nothing."""

@@ -5,19 +5,21 @@ transaction as what follows from it: a certificate and its entries appear togeth
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, literal_column, or_, select, update
+from sqlalchemy.sql import Update
 
 from engine.errors import AlreadyExists, RequestUnderWay, StoreError, StoreUnavailable
 from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, explain_taken
-from engine.store.chain import FAILURE, PENDING, SUCCESS, UNKNOWN, Detail, Event, sha256_hex
+from engine.store.chain import FAILURE, MEASUREMENT, PENDING, SUCCESS, UNKNOWN, Detail, Event, sha256_hex
 from engine.store.database import Database
 from engine.store.events import Trail
 from engine.store.left_open import LeftOpen
 from engine.store.resources import check_places
-from engine.store.rows import DanglingIntent, KeptAnswer, NewEntry, Repeat
+from engine.store.rows import ENGINE, DanglingIntent, KeptAnswer, NewEntry, ProofIntent, Repeat
 from engine.store.schema import (
     FAILED,
     INTENDED,
@@ -29,6 +31,7 @@ from engine.store.schema import (
     parent_path,
 )
 from engine.store.statements import KnownStatements, keep_statement
+from engine.store.sweeping import log_unknown
 from engine.store.writer import writer_of
 
 _ADD_INTENT = insert(intents)
@@ -291,17 +294,101 @@ class Ledger(Trail):
             self._database.write(work)
 
     def record_failure(self, *, intent_id: str, reason: str) -> None:
-        """Nothing was released: the serial number stays used, the places are free again. Raises StoreError."""
-        close = {"of_intent": intent_id, "state": FAILED, "reason": reason, "closed_at": self._now(), **_KEY_RELEASED}
+        """Nothing was signed: the serial number stays used, the places are free again. Raises StoreError."""
+        close = {"state": FAILED, "reason": reason, "closed_at": self._now()}
+        self._close_without_result(intent_id, close, "signature-failed", FAILURE, reason)
 
-        def work(connection: Connection) -> None:
-            closed = connection.execute(_CLOSE_FAILED, close).first()
-            if closed is None:
-                raise StoreError(f"No intent {intent_id} is open.")
+    def record_unknown(self, *, intent_id: str, reason: str) -> None:
+        """Nothing was released, and something may have been signed: likewise, and the serial number is to be revoked.
+
+        That goes into the log, too. Raises StoreError.
+        """
+        close = {"state": OUTCOME_UNKNOWN, "closed_at": self._now()}
+        closed = self._close_without_result(intent_id, close, "signature-outcome-unknown", UNKNOWN, reason)
+        log_unknown(_load_dangling(closed), f"since its request ended with {reason}")
+
+    def _close_without_result(
+        self, intent_id: str, close: Mapping[str, object], kind: str, outcome: str, reason: str
+    ) -> Row[Any]:
+        close = {"of_intent": intent_id, **close, **_KEY_RELEASED}
+
+        def work(connection: Connection) -> Row[Any]:
+            closed = _closed(connection, _CLOSE_FAILED, close)
             connection.execute(_RELEASE, {"of_intent": intent_id})
-            self._tell(connection, _closing("signature-failed", closed, {"reason": reason}, FAILURE))
+            self._tell(connection, _closing(kind, closed, {"reason": reason}, outcome))
+            return closed
 
         with self._left_open.ending(intent_id):
+            return self._database.write(work)
+
+    def record_proofs(self, proofs: Sequence[ProofIntent]) -> None:
+        """Before keys sign what nobody has asked them to: an intent for each. Raises StoreError."""
+        recorded_at = self._now()
+        told = [
+            Event(
+                "signature-intended",
+                PENDING,
+                ENGINE.credential_id,
+                target=proof.token,
+                details={"intentId": proof.intent_id, "tbsSha256": proof.tbs_sha256, **proof.details()},
+            )
+            for proof in proofs
+        ]
+        rows = [
+            {
+                "intent_id": proof.intent_id,
+                "kind": "proof",
+                "profile": proof.occasion,
+                "tbs_sha256": proof.tbs_sha256,
+                "signing_key": proof.signing_key,
+                "caller": ENGINE.credential_id,
+                "target": proof.token,
+                "source": "",
+                "request_id": "",
+                "request_digest": "",
+                "state": INTENDED,
+                "recorded_at": recorded_at,
+            }
+            for proof in proofs
+        ]
+
+        def work(connection: Connection) -> None:
+            connection.execute(_ADD_INTENT, [row | {"writer": writer_of(connection)} for row in rows])
+            self._tell(connection, *told)
+
+        with ExitStack() as beginning:
+            for proof in proofs:
+                beginning.enter_context(self._left_open.beginning(proof.intent_id))
+            self._database.write(work)
+
+    def close_proofs(self, proofs: Mapping[ProofIntent, int], reason: str | None) -> None:
+        """What became of the intents of `record_proofs`: how many signatures each has come to that were right.
+
+        One that has come to none has failed, for the `reason` if there is one. Raises StoreError.
+        """
+        now = self._now()
+
+        def work(connection: Connection) -> None:
+            for proof, signatures in proofs.items():
+                close = {"of_intent": proof.intent_id, "closed_at": now}
+                more: dict[str, Detail | None] = dict(proof.details())
+                if not signatures:
+                    close |= {"state": FAILED, "reason": reason or "none"}
+                    more["reason"] = reason
+                    told = _closing("signature-failed", _closed(connection, _CLOSE_FAILED, close), more, FAILURE)
+                elif proof.occasion == MEASUREMENT:
+                    more["signatures"] = signatures
+                    told = _closing(
+                        "rate-measured", _closed(connection, _CLOSE_SIGNED, close | {"state": SIGNED}), more
+                    )
+                else:
+                    row = _closed(connection, _CLOSE_SIGNED, close | {"state": SIGNED})
+                    told = _closing("proof-signed", row, more)
+                self._tell(connection, told)
+
+        with ExitStack() as ending:
+            for proof in proofs:
+                ending.enter_context(self._left_open.ending(proof.intent_id))
             self._database.write(work)
 
     def find_kept_answer(self, scope: str, key: str) -> KeptAnswer | None:
@@ -349,6 +436,14 @@ class Ledger(Trail):
         dangling = self._database.write(work)
         self._left_open.forget(left_open)
         return dangling
+
+
+def _closed(connection: Connection, statement: Update, close: Mapping[str, object]) -> Row[Any]:
+    """For work: an intent that is closed with this. Raises StoreError if it is not open."""
+    row = connection.execute(statement, close).first()
+    if row is None:
+        raise StoreError(f"No intent {close['of_intent']} is open.")
+    return row
 
 
 def _not_open(connection: Connection, intent_id: str, message: str) -> StoreError:

@@ -151,9 +151,7 @@ KNOWN_CERTIFICATES = select(certificates.c.sha256).where(certificates.c.sha256.i
 # Literal, as the index of these events has it.
 CUSTODY_EVENT = (
     select(events.c.sequence)
-    .where(
-        events.c.signing_key == bindparam("path"), text(TELLS_CUSTODY), events.c.details.contains(bindparam("told"))
-    )
+    .where(events.c.signing_key == bindparam("path"), text(TELLS_CUSTODY), events.c.details.contains(bindparam("told")))
     .limit(1)
 )
 KEY: Select[Any] = select(*_columns(keys.c.spki, keys.c.created_at)).where(keys.c.path == bindparam("path"))

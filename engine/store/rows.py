@@ -244,6 +244,32 @@ class CaCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ProofIntent:
+    """A signature that no request has asked for."""
+
+    intent_id: str
+    occasion: str
+    """One of OF_TOKENS of engine.store.chain."""
+    signing_key: str
+    """The full path of the key; its label, if none stands for it."""
+    token: str
+    key_id: bytes
+    spki_sha256: str
+    tbs_sha256: str
+    """Lower-case hex, as the other."""
+
+    def details(self) -> dict[str, str]:
+        """What its events say of it, besides its id and what is to be signed."""
+        return {
+            "signatureKind": self.occasion,
+            "signingKey": self.signing_key,
+            "token": self.token,
+            "keyId": self.key_id.hex(),
+            "spkiSha256": self.spki_sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class DanglingIntent:
     """An intent that was open when the process ended: whether the token signed it is not known."""
 

@@ -129,6 +129,8 @@ class SqliteBackend:
         cursor.close()
         paths = [self._path, f"{self._path}-wal", f"{self._path}-shm", self._lock_path]
         opened = [_identity(path) for path in paths]
+        if None in opened:
+            raise StoreUnavailable("The database file or one beside it was moved or removed while it was being opened.")
 
         def check() -> None:
             if [_identity(path) for path in paths] != opened:

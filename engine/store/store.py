@@ -67,6 +67,11 @@ class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources, Checkp
             return error.message
         return "ready"
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether nothing will be recorded any more in this process, for a reason that nobody has foreseen."""
+        return self._database.has_stopped
+
     def __enter__(self) -> Self:
         return self
 

@@ -27,21 +27,29 @@ class Ledger(Protocol):
         """Close what was open when its writer died. Raises StoreError."""
 
 
-def close_dangling_intents(store: Ledger) -> None:
-    """Close what dead writers left open, and write a line for each into the log. Raises StoreError."""
-    for intent in store.close_dangling_intents():
-        serial = "" if intent.serial_number is None else f"serial {intent.serial_number:040x}, "
-        _LOG.warning(
-            "A signature has an unknown outcome, since its request ended without a record of it: "
-            "intent %s of %s, %s%skey %s, request %s of %s. What it reserved is free again; its serial stays used.",
-            intent.intent_id,
-            intent.recorded_at.isoformat(),
-            "" if intent.kind == "certificate" else f"a {intent.kind}, ",
-            serial,
-            intent.signing_key,
-            intent.request_id,
-            intent.caller,
-        )
+def close_dangling_intents(store: Ledger) -> int:
+    """Close what dead writers left open, and write a line for each into the log; how many. Raises StoreError."""
+    closed = store.close_dangling_intents()
+    for intent in closed:
+        log_unknown(intent, "since its request ended without a record of it")
+    return len(closed)
+
+
+def log_unknown(intent: DanglingIntent, why: str) -> None:
+    """A line in the log of an intent that is closed, of which it is not known whether it was signed."""
+    serial = "" if intent.serial_number is None else f"serial {intent.serial_number:040x}, "
+    _LOG.warning(
+        "A signature has an unknown outcome, %s: "
+        "intent %s of %s, %s%skey %s, request %s of %s. What it reserved is free again; its serial stays used.",
+        why,
+        intent.intent_id,
+        intent.recorded_at.isoformat(),
+        "" if intent.kind == "certificate" else f"a {intent.kind}, ",
+        serial,
+        intent.signing_key,
+        intent.request_id,
+        intent.caller,
+    )
 
 
 @contextmanager

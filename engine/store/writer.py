@@ -38,6 +38,8 @@ _CHAIN = "chain"
 _CONFLICTS = 5
 """How often a write is repeated that gives way to those of other processes."""
 _NOT_COMMITTED = "The database did not commit the record."
+_EXHAUSTED = (MemoryError, RecursionError)
+"""What any line may raise. SQLite's NOMEM comes as the first of them."""
 _UNCONFIRMED = "The database did not confirm its COMMIT; whether the record was kept is not known."
 
 Answer = TypeVar("Answer")
@@ -156,6 +158,7 @@ class GroupWriter:
         self._queue_seconds = queue_seconds
         self._pending: deque[_Item[Any]] = deque()
         self._closing = False
+        self._was_closed = False
         self._lock = Lock()
         self._something = Condition(self._lock)
         self._room = Condition(self._lock)
@@ -163,6 +166,11 @@ class GroupWriter:
         # not acknowledged.
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether nothing will be written any more, though nobody has closed it."""
+        return not self._thread.is_alive() and not self._was_closed
 
     @property
     def waiting(self) -> int:
@@ -185,7 +193,7 @@ class GroupWriter:
     def close(self) -> None:
         """Commit what is waiting, refuse what comes later, and return when the thread has ended."""
         with self._lock:
-            self._closing = True
+            self._closing = self._was_closed = True
             self._something.notify_all()
             self._room.notify_all()
         self._thread.join()
@@ -231,6 +239,11 @@ class GroupWriter:
                 for item in batch:
                     item.fail(StoreUnavailable(error.message), error)
                 return
+            except _EXHAUSTED as error:
+                _log.error("A batch of %d records was not committed.", len(batch), exc_info=error)
+                for item in batch:
+                    item.fail(StoreUnavailable(f"{_NOT_COMMITTED[:-1]}: there is not enough memory."), error)
+                return
             except SQLAlchemyError as error:
                 if fault_of(error) is Fault.CONFLICT and len(batch) > 1:
                     for item in batch:
@@ -272,8 +285,9 @@ class GroupWriter:
                     _confirm(transaction)
             except BaseException as error:
                 chain.restore(before)
-                if isinstance(error, DBAPIError) and sqlstate_of(error) == READ_ONLY:
-                    # Another server may be the one to write to by now.
+                is_elsewhere = isinstance(error, DBAPIError) and sqlstate_of(error) == READ_ONLY
+                # Another server may be the one to write to by now; or nobody knows what was left undone.
+                if is_elsewhere or isinstance(error, _EXHAUSTED) or isinstance(error.__cause__, _EXHAUSTED):
                     connection.invalidate(error)
                 raise
             if warnings:
@@ -305,6 +319,8 @@ def _confirm(transaction: RootTransaction) -> None:
         if _is_lost(error):
             raise UnconfirmedError("The connection was lost during the COMMIT.") from error
         raise
+    except _EXHAUSTED as error:
+        raise UnconfirmedError("There was not enough memory during the COMMIT.") from error
 
 
 def _is_lost(error: SQLAlchemyError) -> bool:

@@ -31,10 +31,11 @@ Sign = Callable[[SigningKey, SignatureMechanism, bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class GeneratedKey:
-    """A new key pair: SubjectPublicKeyInfo in DER and the custody record."""
+    """A new key pair: SubjectPublicKeyInfo in DER, the custody record and the raw signature of PROOF."""
 
     spki: bytes
     custody: dict[str, object]
+    proof: bytes
 
 
 class Administration:
@@ -122,8 +123,8 @@ class Administration:
         pair = find_pair(session, label, key_id, self._connection.is_logged_in)
         custody = load_custody(pair.private_key, self._connection.token, "generated")
         check_custody(custody)
-        check_pair(pair, mechanism, lambda key, prepared: self._sign(key, mechanism, prepared))
-        return GeneratedKey(pair.public_half.spki, custody)
+        proof = check_pair(pair, mechanism, lambda key, prepared: self._sign(key, mechanism, prepared))
+        return GeneratedKey(pair.public_half.spki, custody, proof)
 
     def _import(self, session: Session, jwk: PrivateJwk, label: str, key_id: bytes) -> None:
         import_pair(session, jwk, label, key_id)

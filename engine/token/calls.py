@@ -5,12 +5,13 @@ The codes that a token answers are turned into what is tried next, or into the e
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.types import Session
 
-from engine.errors import EngineError, TokenLoginRefused, TokenUnavailable, UnsupportedRequest
+from engine.errors import EngineError, SigningFailed, TokenLoginRefused, TokenUnavailable, UnsupportedRequest
 from engine.token.connection import Connection
 from engine.token.known_keys import KeysGone
 from engine.token.recovery import Recovery
@@ -25,6 +26,25 @@ _STRIKES = 3
 _KEYS_GONE = Fault("nothing found", Cure.NEW_SLOT, TokenUnavailable, "its keys are not there")
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+
+
+def _untold() -> None:
+    """Nobody has to know."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """What has become of an operation so far."""
+
+    faults: int = 0
+    asked: int = 0
+    """How many of these came of asking for a signature."""
+    may_have_signed: bool = False
+
+    def add(self, fault: Fault, *, was_asked: bool) -> None:
+        self.faults += 1
+        self.asked += was_asked
+        self.may_have_signed |= was_asked and not fault.denies
 
 
 class Calls:
@@ -43,20 +63,39 @@ class Calls:
         doing: str,
         operation: Callable[[PooledSession, *_Ts], _T],
         *arguments: *_Ts,
+        repeating: Callable[[], None] = _untold,
     ) -> _T:
         """Run `operation` in a pooled session; if it failed for want of its session or token, again in another.
 
-        It asks for a signature twice at most. What a lost token or login has kept it from asking is asked once the
-        token is back, for which a short while is waited.
+        It asks for a signature twice at most, and before the second time calls `repeating`, unless the token has denied
+        the first. What a lost token or login has kept it from asking is asked once the token is back, for which a short
+        while is waited. An EngineError says whether the token `may_have_signed`.
         """
+        course = _Course()
+        try:
+            return self._run(course, doing, operation, *arguments, repeating=repeating)
+        except EngineError as error:
+            error.may_have_signed |= course.may_have_signed
+            raise
+
+    def _run(
+        self,
+        course: _Course,
+        doing: str,
+        operation: Callable[[PooledSession, *_Ts], _T],
+        *arguments: *_Ts,
+        repeating: Callable[[], None],
+    ) -> _T:
         recovery = self._recovery
-        fresh, asked, faults = False, 0, 0
+        fresh = False
         while True:
             call, connection = recovery.enter()
             pooled = None
             try:
                 pooled = connection.pool.take(fresh)
                 call.begin(self._sign_seconds)
+                if course.may_have_signed:
+                    repeating()
                 result = self._use(connection.pool, pooled, operation, *arguments)
             except PoolRetired:
                 continue  # lost while a session was waited for: nothing was asked
@@ -66,19 +105,21 @@ class Calls:
                 is_gone = self._is_gone(connection, fault)
             except KeysGone:
                 fault, is_gone = _KEYS_GONE, True
+            except SigningFailed:  # what the token gave for a signature is none
+                course.may_have_signed |= pooled is not None and pooled.asked
+                raise
             else:
                 self._strikes = 0
                 return result
             finally:
                 recovery.leave(call)
-            faults += 1
-            asked += pooled is not None and pooled.asked
+            course.add(fault, was_asked=pooled is not None and pooled.asked)
             fresh = fault.cure is Cure.NEW_SESSION
-            if is_gone or (fresh and (faults > 1 or pooled is None)):
+            if is_gone or (fresh and (course.faults > 1 or pooled is None)):
                 recovery.lost(connection, f"{fault.meaning} ({fault.code})")
             elif not fresh:
                 break
-            if asked > 1 or faults > 2:
+            if course.asked > 1 or course.faults > 2:
                 break
         raise fault.build_error(self._name, doing)
 

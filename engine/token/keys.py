@@ -159,14 +159,16 @@ def check_template(template: Template) -> None:
             ) from None
 
 
-def check_pair(pair: KeyPair, mechanism: SignatureMechanism, sign: Callable[[SigningKey, bytes], bytes]) -> None:
-    """Raises IssuanceDefect unless one signature by the private half verifies, on the token, under the public half."""
+def check_pair(pair: KeyPair, mechanism: SignatureMechanism, sign: Callable[[SigningKey, bytes], bytes]) -> bytes:
+    """The signature of PROOF by the private half. Raises IssuanceDefect unless it verifies, on the token, under the
+    public half; of one that may not verify there (CKA_VERIFY), only who verifies it elsewhere knows that."""
     prepared = mechanism.prepare(PROOF)
     signature = sign(pair.signing_key(), prepared)
     if isinstance(pair.public_key, VerifyMixin) and not pair.public_key.verify(
         prepared, signature, mechanism=mechanism.mechanism, mechanism_param=mechanism.parameter
     ):
         raise IssuanceDefect("The token made a key pair whose halves do not belong together; it was destroyed.")
+    return signature
 
 
 def described(label: str | None, key_id: bytes | None) -> str:

@@ -149,4 +149,4 @@ class KnownKeys:
                     check_pair(pair, mechanism, partial(self._sign, mechanism))
                 except IssuanceDefect:
                     raise IssuanceDefect(f"The key with label {key.label!r} made a signature that is wrong.") from None
-                proven.append(key)
+                proven[key] += 1

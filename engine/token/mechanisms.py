@@ -82,6 +82,9 @@ class KeyPairKind:
     bits: int = 0
 
 
+_ECDSA = {"secp384r1": "ecdsa-with-SHA384", "secp521r1": "ecdsa-with-SHA512"}
+"""Where it is not SHA-256 that such keys sign with."""
+
 KEY_PAIR_KINDS: Mapping[str, KeyPairKind] = {
     kind.name: kind
     for kind in (
@@ -90,7 +93,7 @@ KEY_PAIR_KINDS: Mapping[str, KeyPairKind] = {
                 curve.name,
                 KeyType.EC,
                 Mechanism.EC_KEY_PAIR_GEN,
-                "ecdsa-with-SHA256",
+                _ECDSA.get(curve.name, "ecdsa-with-SHA256"),
                 parameters=curve.parameters,
             )
             for curve in CURVES

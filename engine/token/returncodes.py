@@ -48,6 +48,11 @@ class Fault:
     error: type[EngineError]
     meaning: str
 
+    @property
+    def denies(self) -> bool:
+        """Whether it says that the call was not carried out. Others may also come when only the answer was lost."""
+        return self.error in (TokenLoginRefused, UnsupportedRequest) or self.code in _DENIALS
+
     def build_error(self, token: str, doing: str) -> EngineError:
         """The error for a caller: which token, what it was asked to do, what it answered."""
         return self.error(f"The token {token!r} could not {doing}: {self.meaning} ({self.code}).")
@@ -156,6 +161,17 @@ _TABLE: tuple[tuple[Cure, type[EngineError], _Rows], ...] = (
             (0x01B, None, "CKR_ACTION_PROHIBITED", "its policy forbids that"),
         ),
     ),
+)
+
+# How C_SignInit is refused. A session that is not valid any more is not among them: it may have ended on the way back.
+_DENIALS = frozenset(
+    [
+        "CKR_OBJECT_HANDLE_INVALID",
+        "CKR_KEY_HANDLE_INVALID",
+        "CKR_OPERATION_ACTIVE",
+        "CKR_USER_NOT_LOGGED_IN",
+        "CKR_CRYPTOKI_NOT_INITIALIZED",
+    ]
 )
 
 _FAULTS = [

@@ -41,6 +41,8 @@ class PooledSession:
     """By label, id and pinned SHA-256 of the SubjectPublicKeyInfo."""
     asked: bool = False
     """Whether C_Sign was asked for since it was taken."""
+    is_spoilt: bool = False
+    """Whether it holds what could not be destroyed, which ends with it."""
     used: float = 0.0
     """When it was last given back or looked at, on the monotonic clock."""
 
@@ -102,7 +104,10 @@ class SessionPool:
         return pooled
 
     def give_back(self, pooled: PooledSession) -> None:
-        """Return a session on which every call has ended cleanly."""
+        """Return a session on which every call has ended cleanly. One that is spoilt is dropped."""
+        if pooled.is_spoilt:
+            self.drop(pooled)
+            return
         pooled.used = time.monotonic()
         self._idle.append(pooled)
         if self._waiting:  # who waits has said so before looking, so that nobody is missed

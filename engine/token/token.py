@@ -7,12 +7,16 @@
 Safe to use from any number of threads, never across a fork.
 """
 
+import hashlib
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from pkcs11.constants import Attribute
+from pkcs11.exceptions import PKCS11Error
 
 from engine.errors import TokenKeyNotFound, TokenUnavailable, UnsupportedRequest
 from engine.pin import PinSource
@@ -34,11 +38,13 @@ from engine.token.known_keys import KnownKeys
 from engine.token.mechanisms import SignatureMechanism, find_key_pair_kind, find_signature_mechanism
 from engine.token.module import Module
 from engine.token.reauthentication import Reauthentication
-from engine.token.recorder import Recorder
+from engine.token.recorder import NoRecorder, Recorder
 from engine.token.recovery import Recovery
 from engine.token.sessions import PooledSession
 from engine.token.settings import TokenSettings, check_uri, find_pin_source
 from engine.token.uri import Pkcs11Uri, load_uri
+
+_log = logging.getLogger(__name__)
 
 _PROOF_ALGORITHMS = {"EC": "ecdsa-with-SHA256", "RSA": "sha256WithRSAEncryption", "Ed25519": "id-Ed25519"}
 """One for each family of keys, without which none of it can be used here."""
@@ -66,6 +72,8 @@ class Token:
         recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
+        self._name = settings.name
+        self._recorder = recorder or NoRecorder()
         self._keys = KnownKeys(settings.name, self._sign_uncounted, recorder)
         self._recovery = Recovery(settings, module, uri, pin, self._keys, recorder)
         self._calls = Calls(settings.name, self._recovery, settings.sign_seconds)
@@ -142,7 +150,14 @@ class Token:
         The key found must be the pinned one. A call that fails for want of its session is made once more in a new one.
         """
         mechanism = self._mechanisms.get(algorithm) or self._signature_mechanism(algorithm)
-        return self._calls.in_session("sign", self._sign_pinned, key, mechanism, mechanism.prepare(message))
+        return self._calls.in_session(
+            "sign",
+            self._sign_pinned,
+            key,
+            mechanism,
+            mechanism.prepare(message),
+            repeating=partial(self._tell_repeat, key, message),
+        )
 
     def prove(self, key: KeyReference, algorithm: str, message: bytes) -> bytes:
         """As `sign`, by a key of which it is not known yet whether its halves belong together.
@@ -150,7 +165,14 @@ class Token:
         That it has signed is not remembered: keys that have are looked for, and sign, whenever the token comes back.
         """
         mechanism = self._signature_mechanism(algorithm)
-        return self._calls.in_session("sign", self._sign_found, key, mechanism, mechanism.prepare(message))
+        return self._calls.in_session(
+            "sign",
+            self._sign_found,
+            key,
+            mechanism,
+            mechanism.prepare(message),
+            repeating=partial(self._tell_repeat, key, message),
+        )
 
     def sign_with_jwk(self, jwk: Mapping[str, object], algorithm: str, message: bytes) -> bytes:
         """As `sign`, with a private JWK as a session object: sensitive, not extractable, sign only, destroyed after.
@@ -159,8 +181,16 @@ class Token:
         """
         private_jwk = load_private_jwk(jwk)
         mechanism = self._signature_mechanism(algorithm)
-        prepared = mechanism.prepare(message)
-        return self._calls.in_session("sign with a JWK", self._sign_imported, private_jwk, mechanism, prepared)
+        spki_sha256 = hashlib.sha256(private_jwk.public_half.spki).hexdigest()
+        key = KeyReference(f"jwk:{spki_sha256}", b"", spki_sha256)
+        return self._calls.in_session(
+            "sign with a JWK",
+            self._sign_imported,
+            private_jwk,
+            mechanism,
+            mechanism.prepare(message),
+            repeating=partial(self._tell_repeat, key, message),
+        )
 
     def generate_key(self, key_type: str, label: str, key_id: bytes) -> GeneratedKey:
         """Generate a sign-only, sensitive, non-extractable token key pair and prove it with one signature.
@@ -275,12 +305,19 @@ class Token:
     ) -> bytes:
         private_key = pooled.session.create_object({**private_jwk.template, Attribute.TOKEN: False})
         half = private_jwk.public_half
+        pooled.is_spoilt = True  # session objects end with their session, if it does not come to their being destroyed
+        signing_key = load_signing_key(private_key, half.family, half.signature_length)
+        signature = self._sign(signing_key, mechanism, prepared, pooled)
         try:
-            signing_key = load_signing_key(private_key, half.family, half.signature_length)
-            return self._sign(signing_key, mechanism, prepared, pooled)
-        finally:
-            # If even this fails, the session is dropped, and session objects end with their session.
             private_key.destroy()
+        except PKCS11Error as error:
+            _log.warning("Token %r did not destroy a session object, whose session is closed: %r.", self._name, error)
+        else:
+            pooled.is_spoilt = False
+        return signature
+
+    def _tell_repeat(self, key: KeyReference, message: bytes) -> None:
+        self._recorder.repeating(self._name, key, hashlib.sha256(message).hexdigest())
 
     def _sign(
         self, key: SigningKey, mechanism: SignatureMechanism, prepared: bytes, pooled: PooledSession | None = None

@@ -343,6 +343,7 @@ ACTS: dict[str, tuple[Callable[[Stage], object], str, str, Expected]] = {
 }
 ELSEWHERE = {
     "signature-outcome-unknown",  # tests/unit/store/test_events.py
+    "signature-repeated",  # tests/faults/test_served_faults.py
     "rate-measured",  # tests/scripts/test_doctor.py
     "token-lost",
     "token-back",

@@ -13,6 +13,7 @@ from tests.database import copy_data_folder, database_url, select
 from tests.faults.faulty import Ckr, FaultyModule
 from tests.faults.served import ISSUE, Orders, client, put_behind, worker_of
 from tests.page.live import live_engine
+from tests.trail import read_trail
 
 
 class Served:
@@ -22,9 +23,24 @@ class Served:
         self.folder, self.faulty, self.orders = folder, faulty, orders
 
     def intents(self) -> list[str]:
-        """The state of every intent, the oldest first, read from the database beside the engine."""
-        rows = select(database_url(self.folder), "SELECT state FROM intents ORDER BY recorded_at")
+        """The state of every intent of a certificate, the oldest first, read from the database beside the engine."""
+        query = "SELECT state FROM intents WHERE kind = 'certificate' ORDER BY recorded_at"
+        rows = select(database_url(self.folder), query)
         return [state for (state,) in rows]
+
+    def told_last(self) -> tuple[list[str], int]:
+        """The kinds of the events about the certificate that was intended last, in order; and how often the token was
+        asked to sign that."""
+        told = read_trail(database_url(self.folder))
+        begun = max(number for number, one in enumerate(told) if one.details.get("signatureKind") == "certificate")
+        last = told[begun].details["tbsSha256"]
+        return [one.kind for one in told[begun:] if one.details.get("tbsSha256") == last], self.faulty.asked().count(
+            last
+        )
+
+    def said(self) -> str:
+        """What the server has said."""
+        return (self.folder / "serve.err").read_text()
 
 
 @pytest.fixture
@@ -37,7 +53,7 @@ def serve(
     def served(**changes: object) -> Iterator[Served]:
         folder = tmp_path / "data"
         copy_data_folder(data_folder, folder)
-        with FaultyModule(fault_module, tmp_path / "control") as faulty:
+        with FaultyModule(fault_module, tmp_path / "control", asked=tmp_path / "asked") as faulty:
             environment = {"SOFTHSM2_CONF": "./softhsm/softhsm2.conf", **faulty.environment}
             put_behind(folder, fault_module, environment, **changes)
             with live_engine(folder) as live, client(live.base_url, live.api_key) as http:
@@ -100,11 +116,54 @@ def test_a_wrong_signature_is_a_500_and_nothing_is_stored(serve: Serve) -> None:
         assert (answer.status_code, answer.json()["id"]) == (500, "IssuanceDefect")
         assert "certificatePEM" not in answer.json()
         assert orders.stored("corrupt") is None
-        assert served.intents()[-1] == "failed"
+        assert served.intents()[-1] == "outcome-unknown"  # the one that the token made is somewhere
         again = orders.http.post(ISSUE, json=orders.body("corrupt"))
         assert again.status_code == 200
-        assert served.intents()[-2:] == ["failed", "signed"]
+        assert served.intents()[-2:] == ["outcome-unknown", "signed"]
         orders.check()
+
+
+def test_a_signature_whose_answer_was_lost_is_asked_for_once_more_which_is_told_before(serve: Serve) -> None:
+    with serve() as served:
+        assert served.orders.order().status_code == 200
+        served.faulty.fail("C_Sign", Ckr.DEVICE_ERROR, times=1, after=True)
+        assert served.orders.order().status_code == 200
+        assert served.told_last() == (["signature-intended", "signature-repeated", "certificate-signed"], 2)
+        served.orders.check()
+
+
+@pytest.mark.parametrize(
+    "answer", [Ckr.DEVICE_ERROR, Ckr.DEVICE_REMOVED, Ckr.SESSION_HANDLE_INVALID, Ckr.VENDOR_DEFINED]
+)
+def test_a_signature_that_may_have_been_made_is_listed_to_be_revoked(serve: Serve, answer: Ckr) -> None:
+    with serve(wait_seconds=0.2) as served:
+        orders, faulty = served.orders, served.faulty
+        assert orders.order().status_code == 200
+        rule = faulty.fail("C_Sign", answer, after=True)
+        lost = orders.http.post(ISSUE, json=orders.body("lost"))
+        assert lost.status_code == (503 if answer is not Ckr.VENDOR_DEFINED else 500), lost.text
+        rule.clear()
+        assert served.intents()[-1] == "outcome-unknown"
+        (intended, *repeated, unknown), asked = served.told_last()
+        assert (intended, unknown) == ("signature-intended", "signature-outcome-unknown")
+        assert asked >= 1
+        assert repeated == ["signature-repeated"] * (asked - 1)
+        assert f"ended with {lost.json()['id']}: intent " in served.said()
+        deadline = time.monotonic() + 30
+        while orders.http.post(ISSUE, json=orders.body("lost")).status_code != 200:
+            assert time.monotonic() < deadline
+        assert orders.stored("lost") is not None
+        orders.check()
+
+
+def test_a_signature_that_the_token_denies_is_not(serve: Serve) -> None:
+    with serve() as served:
+        assert served.orders.order().status_code == 200
+        served.faulty.fail("C_Sign", Ckr.KEY_FUNCTION_NOT_PERMITTED, times=1)
+        denied = served.orders.http.post(ISSUE, json=served.orders.body("denied"))
+        assert (denied.status_code, denied.json()["id"]) == (400, "UnsupportedRequest")
+        assert served.intents()[-1] == "failed"
+        assert served.told_last()[0] == ["signature-intended", "signature-failed"]
 
 
 def test_a_lost_login_a_moved_slot_and_a_dead_session_are_not_noticed_by_clients(serve: Serve) -> None:

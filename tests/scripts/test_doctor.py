@@ -1,6 +1,8 @@
 """signing-engine doctor: each step that can fail says which one it is, what was found and what to do."""
 
 import _ssl
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.store import read_keys
+from engine.token import PROOF
 from engine.trial.quickstart import AUDIT_KEY, AUDIT_KMS_PATH
 from tests.database import database_url
 from tests.faults.faulty import SOFTHSM, Ckr, FaultyModule, FaultyModuleUnavailable, TokenFlags, build_module
@@ -182,9 +185,18 @@ def test_a_token_is_examined_while_the_server_uses_it(tmp_path: Path) -> None:
     assert "signing     test.tenant1.kms1.ca-secp256r1: found once" in seen.text
 
 
-def test_a_token_is_examined_by_module_and_uri_before_there_is_a_configuration(data: Path) -> None:
-    seen = doctor(*with_softhsm(data), "--label", "test.tenant1.kms1.ca-secp256r1")
+def test_a_token_is_examined_by_module_and_uri_before_there_is_a_configuration(data: Path, tmp_path: Path) -> None:
+    named = (*with_softhsm(data), "--label", "test.tenant1.kms1.ca-secp256r1")
+    refused = doctor(*named)
+    assert refused.code == 1
+    assert "Expected --record FILE with --label or --id" in refused.errors
+    record = tmp_path / "record"
+    seen = doctor(*named, "--record", record)
     assert seen.code == 0, seen.text
+    intended, ended = map(json.loads, record.read_text().splitlines())
+    assert (intended["kind"], ended["kind"], ended["signatures"]) == ("signature-intended", "signature-ended", 1)
+    assert intended["label"] == "test.tenant1.kms1.ca-secp256r1"
+    assert intended["messageSha256"] == ended["messageSha256"]
     assert "the key: found once, secp256r1, ecdsa-with-SHA256 verifies" in seen.text
     assert re.search(r"Private keys on the token: .*'test\.tenant1\.kms1\.", seen.text)
 
@@ -204,6 +216,21 @@ def test_bench_prints_a_rate_for_each_number_of_sessions(data: Path) -> None:
     assert seen.errors == ""  # no bar where there is no terminal
 
 
+def test_keys_do_not_prove_themselves_untold_when_a_token_comes_back_while_it_is_examined(
+    data: Path, faulty_module: Path, changed: Callable[..., Path], tmp_path: Path
+) -> None:
+    with FaultyModule(faulty_module, tmp_path / "control", asked=tmp_path / "asked") as faulty:
+        lost = faulty.fail("C_Sign", Ckr.DEVICE_REMOVED, every=20, times=2, after=True)
+        config = changed((f'module = "{SOFTHSM}"', f'module = "{faulty.module}"'))
+        seen = doctor("--config", config, "--bench", "--bench-seconds", "0.1", environment=faulty.environment)
+        assert lost.fired > 0
+        assert seen.code == 1, seen.text
+        asked = set(faulty.asked())
+    told = {one.details.get("tbsSha256") for one in read_trail(database_url(data)) if one.kind == "signature-intended"}
+    assert asked <= told
+    assert hashlib.sha256(PROOF).hexdigest() not in asked
+
+
 def test_signatures_of_registered_keys_are_told_to_the_audit_trail_before_and_after(own: Path) -> None:
     before = len(read_trail(database_url(own)))
     seen = doctor("--config", own / "engine.toml", "--bench", "--bench-seconds", "0.05")
@@ -219,6 +246,8 @@ def test_signatures_of_registered_keys_are_told_to_the_audit_trail_before_and_af
         for outcome in ("signature-intended", after):
             assert {one.details["signingKey"] for one in these if one.kind == outcome} == signing
         assert len(these) == 2 * len(signing)
+        signatures = [one.details.get("signatures") for one in these if one.kind == after]
+        assert all(number > 6 for number in signatures) if kind == "measurement" else set(signatures) == {None}
 
 
 def test_bench_draws_a_bar_on_a_terminal_and_takes_it_away(data: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -27,12 +28,16 @@ class Book:
         self._tell("back")
 
     @contextmanager
-    def signing(self, token: str, keys: Sequence[KeyReference], message_sha256: str) -> Iterator[list[KeyReference]]:
+    def signing(self, token: str, keys: Sequence[KeyReference], message_sha256: str) -> Iterator[Counter[KeyReference]]:
         assert message_sha256 == hashlib.sha256(PROOF).hexdigest()
         self._tell(f"signing: {[key.label for key in keys]}")
-        proven: list[KeyReference] = []
+        proven = Counter[KeyReference]()
         yield proven
+        assert set(proven.values()) == {1}
         self._tell(f"signed: {[key.label for key in proven]}")
+
+    def repeating(self, token: str, key: KeyReference, message_sha256: str) -> None:
+        self._tell(f"repeating: {key.label} {message_sha256}")
 
     def _tell(self, what: str) -> None:
         if what.partition(":")[0] in self.refused:

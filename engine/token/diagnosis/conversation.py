@@ -23,6 +23,7 @@ from engine.token.diagnosis import rates, steps
 from engine.token.diagnosis.examination import Examination, Said
 from engine.token.diagnosis.reports import KeyToTry, Names, Outcome, Report, StepFailed
 from engine.token.keys import KeyReference
+from engine.token.recorder import Unrecorded
 from engine.token.returncodes import classify
 from engine.token.settings import TokenSettings
 from engine.token.token import Token
@@ -75,6 +76,8 @@ class Rate:
     sessions: int
     done: float
     per_second: float | None
+    signatures: int = 0
+    """How many were made for that, at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class _Examiner:
         good: dict[str, KeyReference] = {}
         named: dict[str, KeyToTry] = {}
         try:
-            token = Token.open(settings)
+            token = Token.open(settings, recorder=Unrecorded())
             for key in keys:
                 tried = self._try_key(token, key)
                 if tried is not None:
@@ -217,11 +220,11 @@ class _Examiner:
                 self._talk.send(Rate(key, algorithm, sessions, done, None))
 
             try:
-                rate = rates.measure(settings, reference, algorithm, sessions, seconds, tell)
+                rate, signatures = rates.measure(settings, reference, algorithm, sessions, seconds, tell)
             except EngineError as error:
                 self._tell("bench", Outcome.FAILED, f"With {sessions} sessions: {error.message}", _VENDOR)
                 return
-            self._talk.send(Rate(key, algorithm, sessions, 1.0, rate))
+            self._talk.send(Rate(key, algorithm, sessions, 1.0, rate, signatures))
 
     def _take(self, name: str, doing: str, step: Callable[[Examination], Said], seconds: float, cure: str) -> bool:
         self._talk.send(Begun(name, seconds))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from engine.errors import EngineError, TokenUnavailable
 from engine.token.keys import KeyReference
+from engine.token.recorder import Unrecorded
 from engine.token.settings import TokenSettings
 from engine.token.token import Token
 
@@ -23,12 +24,12 @@ def measure(
     sessions: int,
     seconds: float,
     tell: Callable[[float], None],
-) -> float:
-    """Signatures per second of `sessions` threads that do nothing but sign, over `seconds`.
+) -> tuple[float, int]:
+    """Signatures per second of `sessions` threads that do nothing but sign, over `seconds`; and how many were made.
 
     `tell` hears what part of the time is over. Raises TokenError, also when a signature does not come back.
     """
-    token = Token.open(dataclasses.replace(settings, sessions=sessions))
+    token = Token.open(dataclasses.replace(settings, sessions=sessions), recorder=Unrecorded())
     warm, over = threading.Barrier(sessions + 1), threading.Event()
     counts = [0] * sessions
     errors: list[EngineError] = []
@@ -68,4 +69,4 @@ def measure(
     token.close()
     if errors:
         raise errors[0]
-    return sum(counts) / (ended - began)
+    return sum(counts) / (ended - began), token.signatures

@@ -243,6 +243,18 @@ def test_a_file_that_was_moved_away_under_an_open_store_is_not_written_to_until_
     assert select(f"sqlite:///{database}", "SELECT count(*) FROM intents") == [(1,)]
 
 
+def test_a_link_leads_to_the_database_its_locks_and_its_side_files(database, intent):
+    link = database.with_name("link.db")
+    link.symlink_to(database)
+    with Store.open(f"sqlite:///{database}") as first, Store.open(f"sqlite:///{link}") as second:
+        first.record_intent(**intent())
+        assert second.close_dangling_intents() == ()  # whoever recorded it lives
+        wal = database.with_name(f"{database.name}-wal")
+        wal.rename(database.with_name("elsewhere"))
+        with pytest.raises(StoreUnavailable, match="moved, replaced or removed"):
+            second.record_intent(**intent())
+
+
 def test_a_commit_into_a_file_that_is_gone_by_then_is_never_taken_for_success(database):
     with Store.open(f"sqlite:///{database}") as store, pytest.raises(StoreUnavailable, match="is not known"):
         store._database.write(lambda connection: database.rename(database.with_name("elsewhere")))

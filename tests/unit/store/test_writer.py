@@ -211,6 +211,24 @@ def test_a_sqlite_file_that_another_process_writes_to_for_too_long_is_unavailabl
         assert writer.write(insert("x")) == "x"
 
 
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_a_write_for_which_there_is_no_memory_is_refused_and_the_next_is_not(engine, committed, error):
+    with closing(GroupWriter(engine)) as writer:
+
+        def work(connection: Connection) -> None:
+            raise error
+
+        with one_batch(writer, 2) as callers:
+            outcomes = [callers.submit(writer.write, insert("x")), callers.submit(writer.write, work)]
+        for outcome in outcomes:
+            with pytest.raises(StoreUnavailable, match="did not commit the record: there is not enough memory"):
+                outcome.result(30)
+        assert writer.write(insert("y")) == "y"
+        assert not writer.has_stopped
+    assert committed() == {"y"}
+    assert not writer.has_stopped
+
+
 def test_an_error_nobody_foresaw_closes_the_writer_and_leaves_no_caller_waiting(engine, committed):
     seen: list[type[BaseException]] = []
     hook, threading.excepthook = threading.excepthook, lambda args: seen.append(args.exc_type)
@@ -227,6 +245,9 @@ def test_an_error_nobody_foresaw_closes_the_writer_and_leaves_no_caller_waiting(
                 outcome.result(30)
         with pytest.raises(StoreError, match="closed"):
             writer.write(insert("later"))
+        deadline = time.monotonic() + 30
+        while not writer.has_stopped:
+            assert time.monotonic() < deadline
         writer.close()
     finally:
         threading.excepthook = hook
