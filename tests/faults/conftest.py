@@ -1,16 +1,20 @@
 """The fault-injecting module on a SoftHSM token, and Python in a process of its own that signs through it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.faulty import FaultyModuleUnavailable, build_module
+from tests.database import copy_data_folder
+from tests.faults.faulty import FaultyModule, FaultyModuleUnavailable, build_module
+from tests.faults.mortal import CHECKPOINT_EVENTS, MortalServer, mortal_server
+from tests.faults.served import put_behind
 from tests.page.live import DEADLINE, ENGINE, init
 from tests.softhsm import make_softhsm
 
@@ -93,6 +97,27 @@ def sqlite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sqlite") / "data"
     subprocess.run([*ENGINE, "init", "--data", folder], check=True, capture_output=True, timeout=DEADLINE)
     return folder
+
+
+@pytest.fixture
+def mortal(data_folder: Path, fault_module: Path, tmp_path: Path) -> Iterator[MortalServer]:
+    """A server that can be killed, with a checkpoint every CHECKPOINT_EVENTS events.
+
+    It has a token of its own: SoftHSM writes its token.object anew at every login, and a process that is killed then
+    may take the token with it. The kills come long after that.
+    """
+    folder = tmp_path / "data"
+    copy_data_folder(data_folder, folder)
+    softhsm = folder / "softhsm" / "softhsm2.conf"
+    softhsm.write_text(softhsm.read_text().replace(str(data_folder), str(folder)))
+    with FaultyModule(fault_module, tmp_path / "control", asked=tmp_path / "asked") as faulty:
+        put_behind(folder, fault_module, {"SOFTHSM2_CONF": "./softhsm/softhsm2.conf", **faulty.environment})
+        config = folder / "engine.toml"
+        text, found = re.subn(r"^events = \d+ ", f"events = {CHECKPOINT_EVENTS} ", config.read_text(), flags=re.M)
+        assert found == 1
+        config.write_text(text)
+        with mortal_server(folder, faulty, tmp_path / "kill") as server:
+            yield server
 
 
 @pytest.fixture

@@ -36,6 +36,19 @@ class Step(Enum):
     CHECKPOINT_TORN = "checkpoint 4, the witness has half of it"
     CHECKPOINT_WITNESSED = "checkpoint 4, the witness has it"
     CHECKPOINT_COMPLETING = "checkpoint 5, its signature is written and not committed"
+    # Elsewhere than on the way of a certificate.
+    REQUEST_SIGNED = "a certification request is signed and not verified"
+    REQUEST_RECORDED = "a certification request is recorded and nobody told"
+    KEY_MADE = "a key is generated and proven, and not registered"
+    KEY_REGISTERING = "a key is written and not committed"
+    FAILURE_WRITTEN = "a failure is written and not committed"
+    RECONCILING = "what a dead process has left open is closed and that not committed"
+    PROVING = "a token is back, and its keys have not proven themselves yet"
+    PROVEN = "a token is back, and that its keys have proven themselves is written and not committed"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        return list(Step).index(self) >= list(Step).index(Step.REQUEST_SIGNED)
 
     @property
     def is_of_checkpoint(self) -> bool:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from tests.page.examples import STORE, hosted
 from tests.page.live import DEADLINE, ENGINE, announced
 
 CLIENTS = 8
+CHECKPOINT_EVENTS = 20
 CA_KEY = "ca-secp384r1"
 CA_OCTETS = 48
 """Of a digest that the CA key signs. The audit key's are of 32: a C_Sign tells by this what it is for."""
@@ -92,13 +93,20 @@ class MortalServer:
                 start_new_session=True,  # a process group of its own
             )
         self.base_url = announced(self._process)
-        self._wait_until_ready()
+        self.wait_until_ready()
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.communicate(timeout=DEADLINE)
             self._process = None
+
+    def bury(self) -> None:
+        """Wait for the end of a server whose whole process group is killed."""
+        assert self._process is not None
+        assert self._process.wait(DEADLINE) < 0
+        self._process.communicate(timeout=DEADLINE)
+        self._process = None
 
     def said(self) -> str:
         """What the server and those before it have said."""
@@ -126,14 +134,11 @@ class MortalServer:
                 client.result()
         is_to_come = self.faulty.is_to_kill or self.control.is_ordered
         assert not is_to_come, "the server is gone and was not killed"
-        assert self._process is not None
         if group:
-            assert self._process.wait(DEADLINE) < 0
-            self._process.communicate(timeout=DEADLINE)
-            self._process = None
+            self.bury()
         else:
             until(lambda: not Path(f"/proc/{worker}/exe").exists())
-            self._wait_until_ready()
+            self.wait_until_ready()
             assert worker_of(self.folder) != worker
         return self.orders[before:]
 
@@ -141,6 +146,16 @@ class MortalServer:
         """On a connection of its own."""
         with closing(self._connect()) as connection:
             return self._exchange(connection, order)
+
+    def is_cut_off(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> bool:
+        """Whether nothing is answered to this, since who would answer is killed meanwhile."""
+        with closing(self._connect()) as connection:
+            try:
+                connection.request("POST", path, json.dumps(body), self._headers() | dict(headers or {}))
+                connection.getresponse().read()
+            except (OSError, HTTPException):
+                return True
+        return False
 
     def post(self, path: str, body: object) -> None:
         """What must be carried out."""
@@ -199,7 +214,7 @@ class MortalServer:
         connection.connect()
         return connection
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
         def is_ready() -> bool:
             with closing(self._connect()) as connection:
                 connection.request("GET", "/health/ready")

@@ -49,6 +49,8 @@ def _instrument(control: KillControl) -> None:
     after(engine.issuance, "check_lint", Step.LINTED)
     before(engine.issuance, "assemble_certificate", Step.SIGNATURE_RETURNED)
     after(engine.issuance, "check_certificate", Step.VERIFIED)
+    before(engine.issuance, "assemble_request", Step.REQUEST_SIGNED)
+    before(Store, "add_key", Step.KEY_MADE)
     _at_transactions(engine.store.writer, control)
     _at_answers(RequestEdge, control)
 
@@ -75,8 +77,17 @@ def _at_transactions(writer: Any, control: KillControl) -> None:
         "record_certificate": Step.RECORD_WRITTEN,
         "begin_checkpoint": Step.CHECKPOINT_WRITTEN,
         "complete_checkpoint": Step.CHECKPOINT_COMPLETING,
+        "add_key": Step.KEY_REGISTERING,
+        "_close_without_result": Step.FAILURE_WRITTEN,
+        "close_dangling_intents": Step.RECONCILING,
+        "close_proofs": Step.PROVEN,
     }
-    committed = {"record_intent": Step.INTENT_COMMITTED, "record_certificate": Step.RECORD_COMMITTED}
+    committed = {
+        "record_intent": Step.INTENT_COMMITTED,
+        "record_certificate": Step.RECORD_COMMITTED,
+        "record_signed": Step.REQUEST_RECORDED,
+        "record_proofs": Step.PROVING,
+    }
     transact, confirm = writer.GroupWriter._transact, writer._confirm
     methods: set[str] = set()  # of the batch; there is one thread that writes
 
