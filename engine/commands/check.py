@@ -22,6 +22,8 @@ def _check(options: argparse.Namespace) -> int:
             say(f"token {name}: {token.state()}")
         for resource in engine.directory.list_everything():
             _say_checked(engine.directory, resource)
+        for setting in engine.store.list_risks():
+            say(f"store: WARNING: {setting} is off at its server, so what was recorded may be lost when that ends")
         say(*audit_lines(engine.config.audit))
         check_audit_key(engine.config.audit, engine.store)
     return 0

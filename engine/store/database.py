@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol, Self
 
-from sqlalchemy import Connection, Engine, Executable, Row, Table, inspect
+from sqlalchemy import Connection, Engine, Executable, Row, Table, TextClause, inspect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engine.errors import StoreError, StoreUnavailable
@@ -27,6 +27,8 @@ class Backend(Protocol):
 
     name: str
     """What messages call it; holds no secret."""
+    risks: TextClause | None
+    """The SELECT of settings of the server by which it may lose what it has confirmed; None if there are none."""
 
     def write_engine(self) -> Engine:
         """One connection, which has its number as a writer in its `info`."""
@@ -80,6 +82,11 @@ class Database:
             database = cls(backend, write_engine, read_engine)
             undo.pop_all()
             return database
+
+    def list_risks(self) -> list[str]:
+        """Settings of the server by which it may lose what it has confirmed. Raises StoreError."""
+        risks = self._backend.risks
+        return [] if risks is None else [row.name for row in self.read(risks)]
 
     def read(self, statement: Executable, parameters: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
         """All rows of one SELECT, from what is committed now. Raises StoreError."""

@@ -14,7 +14,19 @@ from secrets import randbelow
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import BigInteger, Connection, Engine, NullPool, bindparam, create_engine, event, func, select, text
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    NullPool,
+    TextClause,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -82,6 +94,10 @@ _MIGRATING = _WRITING | {"statement_timeout": "0", "lock_timeout": "'60s'", "idl
 
 class PostgresqlBackend:
     """How to connect. Holds nothing open itself."""
+
+    risks: TextClause | None = text(
+        "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name"
+    )
 
     def __init__(self, address: Address, password: Secret | None) -> None:
         self.name = address.name

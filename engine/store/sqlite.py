@@ -24,7 +24,7 @@ from secrets import randbelow
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, NullPool, TextClause, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -45,6 +45,8 @@ _FLOCK = struct.Struct("hhqqi0q")
 
 class SqliteBackend:
     """The file, its lock file, and the bytes of it that stand for this opening."""
+
+    risks: TextClause | None = None
 
     def __init__(self, address: Address, path: Path) -> None:
         """Make both files if they are absent, mode 0600. Raises ConfigError."""

@@ -67,6 +67,10 @@ class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources, Checkp
             return error.message
         return "ready"
 
+    def list_risks(self) -> list[str]:
+        """Settings of the database's server by which it may lose what it has confirmed. Raises StoreError."""
+        return self._database.list_risks()
+
     @property
     def has_stopped(self) -> bool:
         """Whether nothing will be recorded any more in this process, for a reason that nobody has foreseen."""

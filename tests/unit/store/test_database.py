@@ -172,6 +172,15 @@ def test_every_commit_waits_for_the_disk(database):
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+def test_a_server_that_does_not_wait_for_its_disk_is_told_of(postgresql_url, database):
+    off = [name for name in ("fsync", "full_page_writes") if select(postgresql_url, f"SHOW {name}") == [("off",)]]
+    assert "fsync" in off
+    with Store.open(postgresql_url) as store:
+        assert store.list_risks() == off
+    with Store.open(f"sqlite:///{database}") as store:
+        assert store.list_risks() == []
+
+
 def test_a_file_that_is_no_database_is_refused_and_named(database):
     database.write_bytes(b"this is not a database, it is a note" * 100)
     with pytest.raises(StoreError, match=str(database)):
