@@ -17,7 +17,7 @@ from engine.store.address import Secret
 from engine.store.chain import Detail, canonical, custody_sha256
 from engine.store.database import Database, read_beside
 from engine.store.events import Trail
-from engine.store.ledger import close_signed
+from engine.store.intents import close_signed
 from engine.store.left_open import LeftOpen
 from engine.store.resources import check_places
 from engine.store.rows import ENGINE, Actor, KeyInUse, KeyMaking, KeyRow, RemovedKey

@@ -5,21 +5,20 @@ transaction as what follows from it: a certificate and its entries appear togeth
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, literal_column, or_, select, update
-from sqlalchemy.sql import Update
+from sqlalchemy import Connection, Row, bindparam, delete, literal_column, or_, select, update
 
 from engine.errors import AlreadyExists, RequestUnderWay, StoreError, StoreUnavailable
 from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, explain_taken
-from engine.store.chain import FAILURE, MEASUREMENT, PENDING, SUCCESS, UNKNOWN, Detail, Event, sha256_hex
+from engine.store.chain import FAILURE, PENDING, UNKNOWN, Event, sha256_hex
 from engine.store.database import Database
 from engine.store.events import Trail
+from engine.store.intents import ADD_INTENT, CLOSE, OF_OPEN, TOLD, close_intent, close_signed, end_event
 from engine.store.left_open import LeftOpen
 from engine.store.resources import check_places
-from engine.store.rows import ENGINE, DanglingIntent, KeptAnswer, NewEntry, ProofIntent, Repeat
+from engine.store.rows import DanglingIntent, KeptAnswer, NewEntry, Repeat
 from engine.store.schema import (
     FAILED,
     INTENDED,
@@ -34,53 +33,33 @@ from engine.store.statements import KnownStatements, keep_statement
 from engine.store.sweeping import log_unknown
 from engine.store.writer import writer_of
 
-_ADD_INTENT = insert(intents)
 _SERIAL_TAKEN = select(intents.c.intent_id).where(
     intents.c.issuer == bindparam("issuer"), intents.c.serial_number == bindparam("serial_number")
 )
 _KEPT_ANSWER = select(intents.c.intent_id, intents.c.idempotency_digest, intents.c.answer).where(
     intents.c.idempotency_scope == bindparam("scope"), intents.c.idempotency_key == bindparam("key")
 )
-# What the event of a closed intent says of it.
-_TOLD = (
-    intents.c.intent_id,
-    intents.c.kind,
-    intents.c.profile,
-    intents.c.issuer,
-    intents.c.serial_number,
-    intents.c.tbs_sha256,
-    intents.c.signing_key,
-    intents.c.caller,
-    intents.c.source,
-    intents.c.target,
-    intents.c.request_id,
-    intents.c.recorded_at,
-)
 # With which an intent closes that nothing came of: the key may be used again.
 _KEY_RELEASED = {"idempotency_scope": None, "idempotency_key": None}
-# Names of their own, since an UPDATE claims its columns' names for the new values.
-_OPEN = (intents.c.intent_id == bindparam("of_intent"), intents.c.state == INTENDED)
 # A literal, since the index of the open ones is of no use to a statement whose state is a parameter.
 _IS_OPEN = intents.c.state == literal_column(f"'{INTENDED}'")
 _CLOSE_CERTIFICATE = (
     update(intents)
     .where(
-        *_OPEN,
+        *OF_OPEN,
         intents.c.kind == "certificate",
         intents.c.issuer == bindparam("of_issuer"),
         intents.c.serial_number == bindparam("of_serial_number"),
     )
-    .returning(*_TOLD)
+    .returning(*TOLD)
 )
-_CLOSE_SIGNED = update(intents).where(*_OPEN, intents.c.kind != "certificate").returning(*_TOLD)
 _STATE = select(intents.c.state).where(intents.c.intent_id == bindparam("of_intent"))
-_CLOSE_FAILED = update(intents).where(*_OPEN).returning(*_TOLD)
 _FILL = update(entries).where(entries.c.intent_id == bindparam("of_intent"))
 _RESERVED = entries.c.certificate_sha256.is_(None)
 _RELEASE = delete(entries).where(entries.c.intent_id == bindparam("of_intent"), _RESERVED)
 _WRITERS = select(intents.c.writer).where(_IS_OPEN).distinct()
 _CLOSE_THOSE = (
-    update(intents).where(_IS_OPEN, intents.c.intent_id.in_(bindparam("those", expanding=True))).returning(*_TOLD)
+    update(intents).where(_IS_OPEN, intents.c.intent_id.in_(bindparam("those", expanding=True))).returning(*TOLD)
 )
 _CLOSE_DANGLING = (
     update(intents)
@@ -93,7 +72,7 @@ _CLOSE_DANGLING = (
             intents.c.intent_id.in_(bindparam("those", expanding=True)),
         ),
     )
-    .returning(*_TOLD)
+    .returning(*TOLD)
 )
 
 
@@ -199,7 +178,7 @@ class Ledger(Trail):
             check_places(connection, (parent_path(entry.path) for entry in entries), self._declared)
             if issuing_key is not None and keeps_key:
                 keep_statement(connection, issuing_key, recorded_at)
-            connection.execute(_ADD_INTENT, intent | {"writer": writer_of(connection)})
+            connection.execute(ADD_INTENT, intent | {"writer": writer_of(connection)})
             if reservations:
                 connection.execute(ADD_ENTRIES, reservations)
             self._tell(connection, intended)
@@ -273,7 +252,7 @@ class Ledger(Trail):
             connection.execute(_FILL, {"of_intent": intent_id, "certificate_sha256": sha256})
             self._tell(
                 connection,
-                _closing("certificate-signed", closed, {"certificateSha256": sha256, "spkiSha256": spki_sha256}),
+                end_event("certificate-signed", closed, {"certificateSha256": sha256, "spkiSha256": spki_sha256}),
             )
 
         with self._left_open.ending(intent_id):
@@ -313,83 +292,13 @@ class Ledger(Trail):
         close = {"of_intent": intent_id, **close, **_KEY_RELEASED}
 
         def work(connection: Connection) -> Row[Any]:
-            closed = _closed(connection, _CLOSE_FAILED, close)
+            closed = close_intent(connection, CLOSE, close)
             connection.execute(_RELEASE, {"of_intent": intent_id})
-            self._tell(connection, _closing(kind, closed, {"reason": reason}, outcome))
+            self._tell(connection, end_event(kind, closed, {"reason": reason}, outcome))
             return closed
 
         with self._left_open.ending(intent_id):
             return self._database.write(work)
-
-    def record_proofs(self, proofs: Sequence[ProofIntent]) -> None:
-        """Before keys sign what nobody has asked them to: an intent for each. Raises StoreError."""
-        recorded_at = self._now()
-        told = [
-            Event(
-                "signature-intended",
-                PENDING,
-                ENGINE.credential_id,
-                target=proof.token,
-                details={"intentId": proof.intent_id, "tbsSha256": proof.tbs_sha256, **proof.details()},
-            )
-            for proof in proofs
-        ]
-        rows = [
-            {
-                "intent_id": proof.intent_id,
-                "kind": "proof",
-                "profile": proof.occasion,
-                "tbs_sha256": proof.tbs_sha256,
-                "signing_key": proof.signing_key,
-                "caller": ENGINE.credential_id,
-                "target": proof.token,
-                "source": "",
-                "request_id": "",
-                "request_digest": "",
-                "state": INTENDED,
-                "recorded_at": recorded_at,
-            }
-            for proof in proofs
-        ]
-
-        def work(connection: Connection) -> None:
-            connection.execute(_ADD_INTENT, [row | {"writer": writer_of(connection)} for row in rows])
-            self._tell(connection, *told)
-
-        with ExitStack() as beginning:
-            for proof in proofs:
-                beginning.enter_context(self._left_open.beginning(proof.intent_id))
-            self._database.write(work)
-
-    def close_proofs(self, proofs: Mapping[ProofIntent, int], reason: str | None) -> None:
-        """What became of the intents of `record_proofs`: how many signatures each has come to that were right.
-
-        One that has come to none has failed, for the `reason` if there is one. Raises StoreError.
-        """
-        now = self._now()
-
-        def work(connection: Connection) -> None:
-            for proof, signatures in proofs.items():
-                close = {"of_intent": proof.intent_id, "closed_at": now}
-                more: dict[str, Detail | None] = dict(proof.details())
-                if not signatures:
-                    close |= {"state": FAILED, "reason": reason or "none"}
-                    more["reason"] = reason
-                    told = _closing("signature-failed", _closed(connection, _CLOSE_FAILED, close), more, FAILURE)
-                elif proof.occasion == MEASUREMENT:
-                    more["signatures"] = signatures
-                    told = _closing(
-                        "rate-measured", _closed(connection, _CLOSE_SIGNED, close | {"state": SIGNED}), more
-                    )
-                else:
-                    row = _closed(connection, _CLOSE_SIGNED, close | {"state": SIGNED})
-                    told = _closing("proof-signed", row, more)
-                self._tell(connection, told)
-
-        with ExitStack() as ending:
-            for proof in proofs:
-                ending.enter_context(self._left_open.ending(proof.intent_id))
-            self._database.write(work)
 
     def find_kept_answer(self, scope: str, key: str) -> KeptAnswer | None:
         """What became of the request with this Idempotency-Key, or None when the key is free. Raises StoreError."""
@@ -420,7 +329,7 @@ class Ledger(Trail):
             dead = [writer for writer in writers if writer is not None and self._database.is_dead(connection, writer)]
             failed = closing | {"state": FAILED, "reason": StoreError.__name__, "those": never_asked}
             for row in connection.execute(_CLOSE_THOSE, failed).all() if never_asked else ():
-                self._tell(connection, _closing("signature-failed", row, {"reason": StoreError.__name__}, FAILURE))
+                self._tell(connection, end_event("signature-failed", row, {"reason": StoreError.__name__}, FAILURE))
             unknown = closing | {"state": OUTCOME_UNKNOWN, "dead": dead, "those": list(left_open)}
             unknown["under_way"] = self._left_open.under_way()
             closed = connection.execute(_CLOSE_DANGLING, unknown).all()
@@ -428,7 +337,7 @@ class Ledger(Trail):
                 ended = [*never_asked, *(row.intent_id for row in closed)]
                 connection.execute(_RELEASE, [{"of_intent": intent_id} for intent_id in ended])
             for row in closed:
-                self._tell(connection, _closing("signature-outcome-unknown", row, outcome=UNKNOWN))
+                self._tell(connection, end_event("signature-outcome-unknown", row, outcome=UNKNOWN))
             return tuple(
                 _load_dangling(row) for row in sorted(closed, key=lambda row: (row.recorded_at, row.intent_id))
             )
@@ -438,48 +347,12 @@ class Ledger(Trail):
         return dangling
 
 
-def _closed(connection: Connection, statement: Update, close: Mapping[str, object]) -> Row[Any]:
-    """For work: an intent that is closed with this. Raises StoreError if it is not open."""
-    row = connection.execute(statement, close).first()
-    if row is None:
-        raise StoreError(f"No intent {close['of_intent']} is open.")
-    return row
-
-
 def _not_open(connection: Connection, intent_id: str, message: str) -> StoreError:
     """For work: why an intent cannot be closed."""
     if connection.execute(_STATE, {"of_intent": intent_id}).scalar_one_or_none() != OUTCOME_UNKNOWN:
         return StoreError(message)
     return StoreUnavailable(
         f"{message.removesuffix('.')}: another process has closed it, since the connection of its writer was lost."
-    )
-
-
-def close_signed(connection: Connection, close: Mapping[str, object]) -> Event | None:
-    """For work: close an intent that is not for a certificate; what is to be told of it. None if it is not open."""
-    closed = connection.execute(_CLOSE_SIGNED, close).first()
-    return None if closed is None else _closing(f"{closed.kind}-signed", closed)
-
-
-def _closing(
-    kind: str, row: Row[Any], more: Mapping[str, Detail | None] | None = None, outcome: str = SUCCESS
-) -> Event:
-    """The event of an intent that closes; `row` has the columns of _TOLD."""
-    return Event(
-        kind,
-        outcome,
-        row.caller,
-        row.source or "",
-        row.target or "",
-        row.request_id,
-        {
-            "intentId": row.intent_id,
-            "signingKey": row.signing_key,
-            "tbsSha256": row.tbs_sha256,
-            "serialNumber": row.serial_number,
-            "issuerSha256": sha256_hex(row.issuer),
-            **(more or {}),
-        },
     )
 
 

@@ -18,6 +18,7 @@ from engine.store.evidence import EvidenceRecords
 from engine.store.keys import Keys
 from engine.store.ledger import Ledger
 from engine.store.left_open import LeftOpen
+from engine.store.proofs import Proofs
 from engine.store.resources import Resources
 from engine.store.schema import intents
 from engine.store.statements import KnownStatements
@@ -31,8 +32,8 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(Ledger, Certificates, Keys, Credentials, Accounts, Resources, Checkpoints):
-    """Everything the engine remembers. Opened once per process; thread-safe; see the six parts for the methods."""
+class Store(Ledger, Proofs, Certificates, Keys, Credentials, Accounts, Resources, Checkpoints):
+    """Everything the engine remembers. Opened once per process; thread-safe; see the parts for the methods."""
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
