@@ -15,13 +15,17 @@ from engine.store import Store
 
 def build_guard(config: AuditConfig, store: Store) -> AuditGuard:
     """What every KMS and the corridor ask. Raises StoreError."""
+    former = {
+        spki_sha256: tuple(row.path for row in store.list_keys_by_spki(spki_sha256))
+        for spki_sha256 in store.list_checkpoint_keys()
+    }
     if config.key is None:
-        return AuditGuard()
+        return AuditGuard(former=former)
     try:
         spki_sha256 = store.find_key(config.key).spki_sha256
     except NotFound:
         spki_sha256 = None
-    return AuditGuard(config.key, spki_sha256, Gate(config.longest_seconds))
+    return AuditGuard(config.key, spki_sha256, former, Gate(config.longest_seconds))
 
 
 def build_keeper(
@@ -68,6 +72,10 @@ def check_audit_key(config: AuditConfig, store: Store) -> None:
         raise ConfigError(f"audit.key: expected a key of its own, and {', '.join(others)} stands for {config.key} too.")
     if store.has_issued(row.spki_sha256):
         raise ConfigError(f"audit.key: expected a key that signs nothing else, and {config.key} has a certificate.")
+    if store.has_signed(config.key, even_in_vain=row.spki_sha256 not in store.list_checkpoint_keys()):
+        raise ConfigError(
+            f"audit.key: expected a key that signs nothing else, and {config.key} has signed something else already."
+        )
 
 
 def audit_lines(config: AuditConfig) -> tuple[str, ...]:

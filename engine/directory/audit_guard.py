@@ -1,8 +1,8 @@
-"""What the audit trail asks of every key: the one that signs its checkpoints signs nothing else, and no key signs while
-the trail cannot be covered by checkpoints.
+"""What the audit trail asks of every key: one that signs its checkpoints, or has ever signed one, signs nothing else,
+and no key signs while the trail cannot be covered by checkpoints.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,8 @@ class AuditGuard:
     """The path of the audit key."""
     spki_sha256: str | None = None
     """Of the audit key, once it is registered: other paths or certificates may not stand for it."""
+    former: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """SHA-256 of the SubjectPublicKeyInfo of every key that has signed checkpoints, and the paths that stand for it."""
     gate: Gate | None = field(default=None, repr=False)
 
     def check_open(self) -> None:
@@ -39,15 +41,23 @@ class AuditGuard:
         return {} if self.gate is None else {"audit trail": self.gate.state()}
 
     def check_path(self, path: str) -> None:
-        """Raises NotAuthorized for the path of the audit key."""
+        """Raises NotAuthorized for the path of the audit key, and of one that was."""
+        self.check_kept(path)
+        if any(path in paths for paths in self.former.values()):
+            raise _refusal(f"The key {path} has signed")
+
+    def check_kept(self, path: str) -> None:
+        """Raises NotAuthorized for the path of the audit key alone: one that was may be destroyed."""
         if path == self.key_path:
-            raise _refusal(path)
+            raise _refusal(f"The key {path} signs")
 
     def check_key(self, spki_sha256: str) -> None:
-        """Raises NotAuthorized for the audit key, by the SHA-256 of its SubjectPublicKeyInfo."""
+        """Raises NotAuthorized for the audit key, and one that was, by the SHA-256 of its SubjectPublicKeyInfo."""
         if spki_sha256 == self.spki_sha256:
-            raise _refusal(self.key_path)
+            raise _refusal(f"The key {self.key_path} signs")
+        if spki_sha256 in self.former:
+            raise _refusal(f"The key {', '.join(self.former[spki_sha256]) or spki_sha256} has signed")
 
 
-def _refusal(path: str | None) -> NotAuthorized:
-    return NotAuthorized(f"The key {path} signs checkpoints of the audit trail and may be used for nothing else.")
+def _refusal(signs: str) -> NotAuthorized:
+    return NotAuthorized(f"{signs} checkpoints of the audit trail and may be used for nothing else.")

@@ -109,6 +109,7 @@ class Kms:
         self.guard.check_path(path)  # who has brought the audit key could sign checkpoints elsewhere
         private_jwk = load_private_jwk(jwk)
         public_key = load_spki(private_jwk.public_half.spki)
+        self.guard.check_key(public_key.sha256)
         check_public_key(public_key)
         algorithm = signature_algorithm_for(public_key).name
         mismatch = MalformedRequest("The private members of the JWK do not belong to its public members.")
@@ -174,7 +175,7 @@ class Kms:
         unless that is allowed; NotFound.
         """
         path = self.key_path(key_id)
-        self.guard.check_path(path)
+        self.guard.check_kept(path)
         try:
             self.store.find_key(path)
         except NotFound:

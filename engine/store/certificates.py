@@ -28,10 +28,12 @@ from engine.store.database import Database
 from engine.store.events import Trail
 from engine.store.resources import check_places
 from engine.store.rows import ENGINE, Actor, CaCertificate, CertificateFacts, StoredCertificate
-from engine.store.schema import certificates, encode_serial_number, entries, intents, keys, parent_path
+from engine.store.schema import certificates, encode_serial_number, entries, events, intents, keys, parent_path
 
 ADD_CERTIFICATE = insert(certificates)
 ADD_ENTRIES = insert(entries)
+
+_SIGNATURES = ("certificate-signed", "request-signed", "rate-measured")
 
 _TAKEN = select(entries.c.path).where(entries.c.path.in_(bindparam("paths", expanding=True))).order_by(entries.c.path)
 # Two callers, of two processes perhaps, may bring the same certificate.
@@ -91,6 +93,17 @@ _SPKI = certificates.c.spki_sha256 == bindparam("spki_sha256")
 # Entries are looked up for the few certificates with a key or a name. With the column itself SQLite would rather look
 # through all that is in the stores.
 _ISSUED = select(certificates.c.sha256).where(_SPKI, certificates.c.intent_id.is_not(None)).limit(1)
+# What a key has signed that is neither its own proof nor a checkpoint; by the index of keys, however much there is.
+_SIGNED = (
+    select(events.c.sequence)
+    .where(events.c.signing_key == bindparam("signing_key"), events.c.kind.in_(_SIGNATURES))
+    .limit(1)
+)
+_INTENDED = (
+    select(intents.c.intent_id)
+    .where(intents.c.signing_key == bindparam("signing_key"), intents.c.kind != "proof")
+    .limit(1)
+)
 _STORES = (entries.c.store_path + "").in_(bindparam("store_paths", expanding=True))
 _VOUCHED_BELOW = entries.c.vouched_below + "."
 _TRUSTED = or_(
@@ -294,6 +307,14 @@ class Certificates(Trail):
     def has_issued(self, spki_sha256: str) -> bool:
         """Whether a certificate for a key (SHA-256 of its SubjectPublicKeyInfo, hex) was issued here. StoreError."""
         return bool(self._database.read(_ISSUED, {"spki_sha256": spki_sha256}))
+
+    def has_signed(self, path: str, *, even_in_vain: bool) -> bool:
+        """Whether the key at `path` has signed a certificate, a certification request or to be measured. StoreError.
+
+        With `even_in_vain` also whether it was to sign one and nothing came of it, or no trail was kept then.
+        """
+        wanted = {"signing_key": path}
+        return bool(self._database.read(_SIGNED, wanted) or (even_in_vain and self._database.read(_INTENDED, wanted)))
 
     def is_ca_key(self, spki_sha256: str, organization: str) -> bool:
         """Whether a certificate authority of the organization uses the key. Raises StoreError.

@@ -6,6 +6,7 @@ statement that a crash has left without its signature is signed as it is, never 
 checkpoint, and each number stands for one statement.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,7 @@ _NEXT_OF_CHAIN = (
     .where(_WAITS, events.c.writer == bindparam("writer"), events.c.sequence <= bindparam("last"))
     .order_by(events.c.sequence)
 )
+_KEYS = select(checkpoints.c.spki).distinct()
 _LAST = select(checkpoints).order_by(checkpoints.c.number.desc()).limit(1)
 _FIND = select(checkpoints).where(checkpoints.c.number == bindparam("number"))
 _ADD = insert(checkpoints)
@@ -152,6 +154,10 @@ class Checkpoints:
         """The hash of an event; None if there is none. Raises StoreError."""
         rows = self._database.read(_HASH, {"writer": writer, "sequence": sequence})
         return rows[0].hash if rows else None
+
+    def list_checkpoint_keys(self) -> frozenset[str]:
+        """SHA-256 of the SubjectPublicKeyInfo, hex, of every key that checkpoints are signed by. Raises StoreError."""
+        return frozenset(hashlib.sha256(row.spki).hexdigest() for row in self._database.read(_KEYS))
 
     def find_checkpoint(self, number: int) -> CheckpointRow:
         """As `CoveredEvents` has it."""

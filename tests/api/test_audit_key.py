@@ -1,13 +1,16 @@
 """The key that signs checkpoints of the audit trail signs nothing else, and no key signs while there are none."""
 
+import re
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from engine.__main__ import main
 from engine.app import SERVE, Engine, open_engine
@@ -15,17 +18,20 @@ from engine.directory.credentials import create_api_key
 from engine.errors import ConfigError, NotAuthorized, StoreUnavailable
 from engine.store import Operator
 from engine.x509.spki import load_spki, render_public_jwk
-from tests.api.bodies import certificate_body, changed, described_jwk, hosted
+from tests.api.bodies import certificate_body, changed, described_jwk, hosted, private_jwk
 from tests.api.conftest import Running, keys_call, operator
 from tests.in_process import InProcessClient
 
 AUDIT_KMS = "engine.audit.kms"
 AUDIT_KEY = f"{AUDIT_KMS}.checkpoints"
+OTHER_KMS = "engine.audit.kms2"
 MORE = """
 [services."engine.audit.kms2"]
 type = "kms"
 token = "trial"
 allow-adopt = true
+allow-import = true
+allow-delete-in-use = true
 
 [services."engine.audit.x509-store"]
 type = "x509-store"
@@ -46,6 +52,9 @@ class Audited:
 
     def issue(self, body: dict[str, Any], call: str = "certificate") -> httpx.Response:
         return self.client.post(f"/v1/engine.audit.x509-service/x509-service-api/{call}", json=body)
+
+    def generate(self, key_id: str) -> None:
+        self.engine.directory.find_kms(OTHER_KMS).generate_key(key_id, "secp256r1", operator(f"{OTHER_KMS}.{key_id}"))
 
     @property
     def signatures(self) -> int:
@@ -79,28 +88,39 @@ def config(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def audited(config: Path) -> Iterator[Audited]:
-    with open_engine(config, purpose=SERVE) as engine:
+    with auditing(config) as audited:
+        yield audited
+
+
+@contextmanager
+def auditing(config: Path, purpose: str = SERVE) -> Iterator[Audited]:
+    with open_engine(config, purpose=purpose) as engine:
         by = Operator("a test")
         secret = create_api_key(
-            engine.store, credential_id=f"audited-{id(engine)}", scope="engine", roles=["administrator"], by=by
+            engine.store, credential_id=f"audited-{time.time_ns()}", scope="engine", roles=["administrator"], by=by
         )
         with InProcessClient(engine.application, {"authorization": f"Bearer {secret}"}) as client:
             yield Audited(engine, client)
 
 
-def refused(response: httpx.Response) -> None:
+def with_audit_key(config: Path, path: str | None) -> Path:
+    """The configuration with another audit key, or none, and a witness that has its folder."""
+    text = config.read_text(encoding="utf-8").replace("witness/audit.jsonl", "another-witness.jsonl")
+    (line,) = re.findall(r"^(?:key = .*|# without audit key)$", text, re.MULTILINE)
+    config.write_text(
+        text.replace(line, "# without audit key" if path is None else f'key = "{path}"'), encoding="utf-8"
+    )
+    return config
+
+
+def refused(response: httpx.Response, path: str = AUDIT_KEY, signs: str = "signs") -> None:
     assert response.status_code == 403, response.text
-    assert f"The key {AUDIT_KEY} signs checkpoints of the audit trail" in response.text
+    assert f"The key {path} {signs} checkpoints of the audit trail" in response.text
 
 
 def test_it_signs_no_certification_request(audited: Audited) -> None:
     before = audited.signatures
-    body = {
-        "type": "generic",
-        "subjectKeyDescriptor": hosted("checkpoints", AUDIT_KMS),
-        "subjectName": {"commonName": "x"},
-    }
-    refused(audited.issue(body, "csrs"))
+    refused(audited.issue(request_body("checkpoints", AUDIT_KMS), "csrs"))
     assert audited.signatures == before
 
 
@@ -139,7 +159,7 @@ def test_it_is_not_deleted(audited: Audited) -> None:
     assert audited.engine.store.find_key(AUDIT_KEY)
 
 
-@pytest.mark.parametrize("kms_path", [AUDIT_KMS, "engine.audit.kms2", "test.tenant1.kms1"])
+@pytest.mark.parametrize("kms_path", [AUDIT_KMS, OTHER_KMS, "test.tenant1.kms1"])
 def test_it_is_not_adopted_under_another_path(audited: Audited, kms_path: str) -> None:
     row = audited.engine.store.find_key(AUDIT_KEY)
     kms = audited.engine.directory.find_kms(kms_path)
@@ -162,7 +182,7 @@ def test_who_is_not_in_its_organization_does_not_learn_of_it(running: Running) -
 def test_nothing_is_signed_while_checkpoints_cannot_be_made(audited: Audited, folder: Path) -> None:
     def generate(key_id: str) -> httpx.Response:
         body = {"backend": "jwk", "keyType": "secp256r1"}
-        return audited.client.post(f"{keys_call(f'engine.audit.kms2.{key_id}')}/generate", json=body)
+        return audited.client.post(f"{keys_call(f'{OTHER_KMS}.{key_id}')}/generate", json=body)
 
     keeper = audited.engine.checkpoints
     assert keeper is not None
@@ -182,8 +202,16 @@ def test_nothing_is_signed_while_checkpoints_cannot_be_made(audited: Audited, fo
     assert audited.issue(self_signed("later")).status_code == 200
 
 
+def request_body(key_id: str, kms_path: str = OTHER_KMS) -> dict[str, Any]:
+    return {
+        "type": "generic",
+        "subjectKeyDescriptor": hosted(key_id, kms_path),
+        "subjectName": {"commonName": "x"},
+    }
+
+
 def self_signed(key_id: str) -> dict[str, Any]:
-    key = {"type": "key-descriptor", "keyDescriptor": hosted(key_id, "engine.audit.kms2")}
+    key = {"type": "key-descriptor", "keyDescriptor": hosted(key_id, OTHER_KMS)}
     return {
         "certificateData": {"subjectName": {"commonName": "x"}},
         "subjectPublicKeySource": key,
@@ -209,6 +237,57 @@ def test_an_audit_key_that_has_a_certificate_is_refused(config: Path, capsys: py
         open_engine(config, purpose=SERVE)
     assert main(["check", "--config", str(config)]) == 1
     assert "audit.key" in capsys.readouterr().err
+
+
+def test_an_audit_key_that_another_path_stands_for_is_refused(config: Path) -> None:
+    with open_engine(with_audit_key(config, None)) as engine:
+        kms = engine.directory.find_kms(OTHER_KMS)
+        kms.generate_key("one", "secp256r1", operator(f"{OTHER_KMS}.one"))
+        row = engine.store.find_key(f"{OTHER_KMS}.one")
+        kms.adopt_key("two", operator(f"{OTHER_KMS}.two"), label=row.label, token_id=row.key_id)
+    with pytest.raises(ConfigError, match=r"kms2\.two stands for engine\.audit\.kms2\.one too"):
+        open_engine(with_audit_key(config, f"{OTHER_KMS}.one"), purpose=SERVE)
+
+
+def test_an_audit_key_that_has_signed_a_certification_request_is_refused(config: Path) -> None:
+    with auditing(with_audit_key(config, None), "command") as audited:
+        audited.generate("requested")
+        assert audited.issue(request_body("requested"), "csrs").status_code == 200
+    refusal = r"audit\.key: .* engine\.audit\.kms2\.requested has signed something else already"
+    with pytest.raises(ConfigError, match=refusal):
+        open_engine(with_audit_key(config, f"{OTHER_KMS}.requested"), purpose=SERVE)
+
+
+@pytest.mark.parametrize("afterwards", ["another", "none"])
+def test_a_key_that_was_the_audit_key_signs_nothing_else_and_gets_no_certificate(config: Path, afterwards: str) -> None:
+    former, later, jwk = f"was-{afterwards}", f"is-{afterwards}", private_jwk(ec.generate_private_key(ec.SECP256R1()))
+    with auditing(with_audit_key(config, None), "command") as audited:
+        audited.generate(later)
+        audited.generate(f"leaf-{afterwards}")
+        response = audited.client.post(f"{keys_call(f'{OTHER_KMS}.{former}')}/import/jwk", json=jwk)
+        assert response.status_code == 201, response.text
+    with auditing(with_audit_key(config, f"{OTHER_KMS}.{former}")) as audited:
+        assert audited.engine.checkpoints is not None
+        audited.engine.checkpoints.cover_all()
+    with auditing(with_audit_key(config, f"{OTHER_KMS}.{later}" if afterwards == "another" else None)) as audited:
+        former_path = f"{OTHER_KMS}.{former}"
+        row, kms = audited.engine.store.find_key(former_path), audited.engine.directory.find_kms(OTHER_KMS)
+        ca = audited.issue(changed(self_signed(f"leaf-{afterwards}"), "certificateData.isCertificateAuthority", True))
+        assert ca.status_code == 200, ca.text
+        before = audited.signatures
+        public = {name: value for name, value in jwk.items() if name != "d"}
+        issuer = {"type": "ca-signed", "issuerKeyDescriptor": hosted(f"leaf-{afterwards}", OTHER_KMS)}
+        for descriptor in (hosted(former, OTHER_KMS), described_jwk(public)):
+            body = changed(self_signed(""), "subjectPublicKeySource.keyDescriptor", descriptor)
+            refused(audited.issue(changed(body, "issuer", issuer)), former_path, "has signed")
+        refused(audited.issue(request_body(former), "csrs"), former_path, "has signed")
+        refused(audited.issue(self_signed(former)), former_path, "has signed")
+        again = f"{keys_call(f'{OTHER_KMS}.again')}/import/jwk"
+        refused(audited.client.post(again, json=jwk), former_path, "has signed")
+        with pytest.raises(NotAuthorized, match="has signed checkpoints"):
+            kms.adopt_key("again", operator(f"{OTHER_KMS}.again"), label=row.label, token_id=row.key_id)
+        assert audited.signatures == before
+        assert audited.client.delete(keys_call(former_path)).is_success
 
 
 def test_check_says_what_is_missing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

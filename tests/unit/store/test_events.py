@@ -139,6 +139,22 @@ def test_the_end_of_an_intent_that_nobody_recorded_is_told_of_in_the_name_of_who
     assert len(check_chains(database_url)) == 2
 
 
+@pytest.mark.parametrize("kind", ["certificate-signed", "request-signed", "rate-measured", "proof-signed"])
+def test_what_a_key_has_signed_is_known_by_its_path(store, kind):
+    store.record_event(kind, WHO, details={"signingKey": "a.b.k.one"})
+    assert store.has_signed("a.b.k.one", even_in_vain=False) == (kind != "proof-signed")
+    assert not store.has_signed("a.b.k.other", even_in_vain=True)
+
+
+@pytest.mark.parametrize("kind", ["certificate", "request", "proof"])
+def test_what_a_key_was_to_sign_is_known_as_well(store, intent, request_intent, kind):
+    facts = intent() if kind == "certificate" else request_intent(kind=kind)
+    store.record_intent(**facts)
+    store.record_failure(intent_id=facts["intent_id"], reason="SigningFailed")
+    assert not store.has_signed(facts["signing_key"], even_in_vain=False)
+    assert store.has_signed(facts["signing_key"], even_in_vain=True) == (kind != "proof")
+
+
 def test_a_failure_is_told_of_with_the_class_of_its_error(store, database_url, intent):
     facts = intent()
     store.record_intent(**facts)

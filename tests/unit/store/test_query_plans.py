@@ -27,6 +27,8 @@ LOOK_UPS: Mapping[str, Callable[[Store], object]] = {
     "list_keys_page": lambda store: store.list_keys_page("a.b.k", 100, 10),
     "list_keys_by_object": lambda store: store.list_keys_by_object("trial", "ca", b"\x01"),
     "list_keys_by_spki": lambda store: store.list_keys_by_spki("a" * 64),
+    "has_issued": lambda store: store.has_issued("a" * 64),
+    "has_signed": lambda store: store.has_signed("a.b.k.ca", even_in_vain=False),
     "find_making": lambda store: store.find_making(b"\x01"),
     "find_credential": lambda store: store.find_credential("a" * 64),
     "revoke_credential": lambda store: store.revoke_credential("key-1"),
