@@ -64,7 +64,11 @@ class UnsupportedRequest(RequestError):
 
 
 class PolicyRefusal(RequestError):
-    """A profile, key check or policy refuses; `details` holds the findings."""
+    """A profile, key check or policy refuses; `details` holds the findings, `codes` the codes of those with one."""
+
+    def __init__(self, message: str, *, details: Sequence[str] = (), codes: Sequence[str] = ()) -> None:
+        super().__init__(message, details=details)
+        self.codes = tuple(codes)
 
 
 class CredentialRequired(RequestError):

@@ -1,6 +1,6 @@
 """The ASGI application: every route, and how errors become answers."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -14,7 +14,7 @@ from starlette.routing import Match, Route
 from engine.api.accounts import account_operations, account_routes
 from engine.api.documents import DOCUMENT_CALLS, document_routes
 from engine.api.edge import RequestEdge
-from engine.api.exchange import route
+from engine.api.exchange import route, tell_unknown_call
 from engine.api.health import HEALTH_CALLS, health_routes
 from engine.api.json_body import BODY_LIMIT
 from engine.api.kms import kms_operations
@@ -49,7 +49,7 @@ def build_application(
             *(route(operation, directory, body_limit, request_seconds) for operation in target_operations(directory)),
         ],
         middleware=[Middleware(RequestEdge)],
-        exception_handlers={EngineError: _engine_problem, HTTPException: _http_problem},
+        exception_handlers={EngineError: _engine_problem, HTTPException: _http_problem(directory)},
         lifespan=lifespan,
     )
     # A redirect would send a client's credential and body to a path it did not write.
@@ -79,11 +79,20 @@ def _engine_problem(request: Request, error: Exception) -> Response:
     return render_problem(error, request.state.request_id)
 
 
-def _http_problem(request: Request, error: Exception) -> Response:
+def _http_problem(directory: Directory) -> Callable[[Request, Exception], Awaitable[Response]]:
     """What the router says of a path or method it does not know, in our words."""
-    if not isinstance(error, HTTPException):
-        raise error
-    return render_problem(_refusal(request, error), request.state.request_id)
+
+    async def problem(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        refusal = _refusal(request, error)
+        try:
+            await tell_unknown_call(directory, request, refusal)
+        except EngineError as fault:
+            return render_problem(fault, request.state.request_id)
+        return render_problem(refusal, request.state.request_id)
+
+    return problem
 
 
 def _refusal(request: Request, error: HTTPException) -> RequestError:

@@ -4,11 +4,13 @@ The event loop reads the body and nothing else; the rest is one hop to the engin
 look-up included. A call without a presentable credential does not get that far. What lies outside the credential's
 scope is not looked up, and answered like what does not exist. The repeat of an order that was answered is answered
 before its body is read again, and after everything that can refuse the caller. A refusal is told to the audit trail
-before it is told to the caller.
+before it is told to the caller; what the engine, a token or the database could not do is told there with a count.
 """
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -22,11 +24,37 @@ from engine.api.operations import Call, Operation
 from engine.api.paths import check_path, masked, shown
 from engine.api.ports import Credential, Directory
 from engine.api.render import json_response, json_text
-from engine.directory import Permission
-from engine.errors import CredentialRequired, NotFound, RequestError, RequestUnderWay
+from engine.directory import NOBODY, Permission, Refusal
+from engine.errors import (
+    CredentialRequired,
+    MalformedRequest,
+    NotFound,
+    RequestError,
+    RequestUnderWay,
+    StoreError,
+    TokenBusy,
+    TokenUnavailable,
+)
 from engine.issuance import Caller, Repeat
 
 _UNKNOWN = "credential-refused"
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a request has come, in the thread that works on it."""
+
+    caller: Caller
+    """NOBODY until the credential is known."""
+    step: str = "credential"
+    """What is looked at."""
+    signing_key: str | None = None
+    is_over: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the credential is."""
+        return self.caller.credential_id != NOBODY
 
 
 def route(operation: Operation[Any], directory: Directory, body_limit: int, request_seconds: float) -> Route:
@@ -34,66 +62,90 @@ def route(operation: Operation[Any], directory: Directory, body_limit: int, requ
     permission = operation.permission
     if permission is None:
         raise TypeError(f"Expected {operation.method} {operation.path} to need a permission.")
+    called, has_body = f"{operation.method} {operation.path}", bool(operation.body.content())
+
+    def count_unknown(request_id: str, source: str, credential: str = "") -> Callable[[], None] | None:
+        nobody = Caller(credential_id="", target="", request_id=request_id, request_digest="", source=source)
+        return directory.refusals.count(_UNKNOWN, nobody, credential=credential, call=called)
 
     async def endpoint(request: Request) -> Response:
         request_id, source = request.state.request_id, source_of(request)
         try:
             secret = presented_secret(request.headers)
         except CredentialRequired:
-            tell = directory.refusals.count(_UNKNOWN, _nobody(request_id, source))
+            tell = count_unknown(request_id, source)
             if tell is not None:
                 await directory.run(tell)
             raise
-        octets = await read_body(request, body_limit) if operation.body.content() else b""
+        octets, too_long = b"", None
+        try:
+            octets = await read_body(request, body_limit) if has_body else b""
+        except MalformedRequest as error:
+            too_long = error  # which is for a caller to know who may be here
         target = request.path_params["target"]
         content_type = request.headers.get("content-type")
         host = request.headers.get("host", "")
         parameters = dict(request.query_params)
         headers = request.headers
 
-        def work() -> Response:
+        def refusal(progress: _Progress, error: Exception) -> Refusal:
+            # Whoever is refused may have put a secret where the path belongs.
+            about = shown(target) if progress.step in ("credential", "target") else masked(target)
+            return Refusal(
+                by=progress.caller,
+                target=about,
+                error=error,
+                call=called,
+                step=progress.step,
+                request_sha256=progress.caller.request_digest if has_body and too_long is None else None,
+                signing_key=progress.signing_key,
+            )
+
+        def work(progress: _Progress) -> Response:
+            try:
+                return authenticated(progress)
+            except RequestError as error:
+                if progress.is_known and _is_told(error, permission, progress.step):
+                    directory.refusals.record(refusal(progress, error))
+                raise
+            except Exception as error:
+                # What the database did not do it would not write either; that is told of once it is well again.
+                tell = directory.refusals.count_fault(refusal(progress, error))
+                if tell is not None and not isinstance(error, StoreError):
+                    with suppress(StoreError):
+                        tell()
+                raise
+            finally:
+                progress.is_over = True
+
+        def authenticated(progress: _Progress) -> Response:
             try:
                 credential = authenticate(directory, secret)
             except CredentialRequired:
-                tell = directory.refusals.count(_UNKNOWN, _nobody(request_id, source))
+                tell = count_unknown(request_id, source, directory.find_former_credential(secret) or "")
                 if tell is not None:
                     tell()
                 raise
-            caller = Caller(
-                credential_id=credential.id,
-                target=target,
-                request_id=request_id,
-                request_digest=hashlib.sha256(octets).hexdigest(),
-                source=source,
-            )
-            steps = ["target"]
-            try:
-                return answer(credential, caller, steps)
-            except RequestError as error:
-                if not _is_told(error, permission, steps[-1]):
-                    raise
-                # Whoever is refused may have put a secret where the path belongs.
-                about = shown(target) if steps[-1] == "target" else masked(target)
-                call = f"{operation.method} {operation.path}"
-                directory.refusals.record(caller, about, error, call=call, step=steps[-1])
-                raise
-
-        def answer(credential: Credential, caller: Caller, steps: list[str]) -> Response:
-            """`steps` is told what is looked at."""
+            progress.caller = replace(progress.caller, credential_id=credential.id)
+            progress.step = "target"
             check_path(target)
-            steps.append("scope")
+            progress.step = "scope"
             check_scope(credential, target)
             directory.check_host(target, host)
-            steps.append("right")
+            progress.step = "right"
             check_right(credential, permission)
-            steps.append("request")
+            progress.step = "request"
+            if too_long is not None:
+                raise too_long
             repeat = load_repeat(credential, target)
             kept = None if repeat is None else find_answer(directory, repeat, operation.status)
             if kept is not None:
                 return kept
             members = operation.body.load(content_type, octets)
-            steps.append("work")
-            call = Call(target, credential, replace(caller, repeat=repeat), parameters, members)
+            if operation.signing_key is not None and (key := operation.signing_key(members)) is not None:
+                progress.signing_key = masked(key)
+            progress.step = "work"
+            call = Call(target, credential, replace(progress.caller, repeat=repeat), parameters, members)
             return json_response(operation.status, operation.render(operation.answer(call)))
 
         def load_repeat(credential: Credential, target: str) -> Repeat | None:
@@ -108,16 +160,51 @@ def route(operation: Operation[Any], directory: Directory, body_limit: int, requ
                 render=lambda issued: json_text(operation.render(issued)),
             )
 
+        async def attempt() -> Response:
+            nobody = Caller(
+                credential_id=NOBODY,
+                target=target,
+                request_id=request_id,
+                request_digest=hashlib.sha256(octets).hexdigest(),
+                source=source,
+            )
+            progress = _Progress(nobody)
+            try:
+                return await directory.run(lambda: work(progress))
+            except (TokenBusy, TokenUnavailable) as error:
+                if not progress.is_over:  # there was no thread for it, or it is still at work in one
+                    directory.refusals.count_fault(refusal(progress, error))
+                raise
+
         if operation.issues and HEADER in headers:
-            return await in_turn(lambda: directory.run(work), request_seconds)
-        return await directory.run(work)
+            return await in_turn(attempt, request_seconds)
+        return await attempt()
 
     return Route(operation.path, endpoint, methods=[operation.method])
 
 
-def _nobody(request_id: str, source: str) -> Caller:
-    """Who has presented no credential that is known."""
-    return Caller(credential_id="", target="", request_id=request_id, request_digest="", source=source)
+async def tell_unknown_call(directory: Directory, request: Request, error: RequestError) -> None:
+    """Have the audit trail told that a known credential was presented with a call that there is not.
+
+    Raises TokenBusy, TokenUnavailable, StoreError.
+    """
+    try:
+        secret = presented_secret(request.headers)
+    except CredentialRequired:
+        return
+    call, request_id, source = _shown_call(request), request.state.request_id, source_of(request)
+
+    def work() -> None:
+        credential = directory.find_credential(secret)
+        if credential is not None:
+            by = Caller(credential.id, target="", request_id=request_id, request_digest="", source=source)
+            directory.refusals.record(Refusal(by, "", error, call, "call"))
+
+    await directory.run(work)
+
+
+def _shown_call(request: Request) -> str:
+    return f"{ascii(request.method[:16])[1:-1]} {shown(request.url.path)[1:-1]}"
 
 
 def _is_told(error: RequestError, permission: Permission, step: str) -> bool:

@@ -111,6 +111,8 @@ class Operation(Generic[Members]):
     `answer` returns the IssuedCertificate, and `render` is asked before the certificate is recorded: the answer that is
     to be given again is kept with it."""
     render: Callable[[Any], object] = _as_it_is
+    signing_key: Callable[[Members], str | None] | None = None
+    """The path of the key that is to sign, if it is one of a KMS; None: no key that the body names signs."""
 
     def __post_init__(self) -> None:
         if self.issues and self.render is _as_it_is:

@@ -15,10 +15,10 @@ from engine.directory import (
     KeyDescriptor,
     KeyRecord,
     Permission,
+    Refusal,
     Resource,
     SubjectSource,
 )
-from engine.errors import EngineError
 from engine.issuance import Caller, IssuedCertificate, IssuedRequest
 from engine.profiles.orders import (
     DocumentSignerOrder,
@@ -212,10 +212,13 @@ class Accounts(Protocol):
 class Refusals(Protocol):
     """What is told of refusals."""
 
-    def record(self, caller: Caller, target: str, error: EngineError, /, *, call: str, step: str) -> None:
-        """A request of a known credential was refused. Raises StoreError."""
+    def record(self, refusal: Refusal, /) -> None:
+        """A request of a known credential was refused, by a fault of its own. Raises StoreError."""
 
-    def count(self, kind: str, caller: Caller, /) -> Callable[[], None] | None:
+    def count_fault(self, refusal: Refusal, /) -> Callable[[], None] | None:
+        """A request was refused by no fault of its own. What may be called because of it, inside `run`, or None."""
+
+    def count(self, kind: str, caller: Caller, /, *, credential: str = "", call: str = "") -> Callable[[], None] | None:
         """Somebody unknown was refused. What is to be called because of it, inside `run`, or None."""
 
 
@@ -232,6 +235,9 @@ class Directory(Protocol):
 
     def find_credential(self, secret: str, /) -> Credential | None:
         """The credential whose secret this is."""
+
+    def find_former_credential(self, secret: str, /) -> str | None:
+        """The id of the credential whose secret this was, and is no more."""
 
     def find_kept_answer(self, scope: str, key: str, /) -> KeptAnswer | None:
         """What is kept of a request with that credential's Idempotency-Key; None if nothing is."""

@@ -123,6 +123,7 @@ def unified_operations(directory: Directory) -> list[Operation[Any]]:
             problems=frozenset({409, 422}),
             issues=True,
             render=render_unified,
+            signing_key=lambda members: members.issuer_key_ref or members.subject_key_ref,
         )
         for method in ("PUT", "POST")
     ]

@@ -13,6 +13,7 @@ from engine.api.schema.x509_service import (
     IssueCertificate,
     IssueDocumentSigner,
     IssueIaca,
+    hosted_path,
 )
 from engine.directory import Permission
 from engine.issuance import IssuedCertificate
@@ -66,6 +67,7 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             create_request,
             JsonBody[GenericRequestMembers | DocumentSignerRequestMembers](CreateRequest),
             response=CreatedRequest,
+            signing_key=lambda members: hosted_path(members.subject_key_descriptor),
         ),
         Operation(
             "POST",
@@ -78,6 +80,7 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             problems=frozenset({409, 422}),
             issues=True,
             render=render_certificate,
+            signing_key=IssueCertificate.signing_key,
         ),
         Operation(
             "POST",
@@ -90,6 +93,7 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             problems=frozenset({409, 422}),
             issues=True,
             render=render_iaca,
+            signing_key=lambda members: hosted_path(members.iaca_key_desc),
         ),
         Operation(
             "POST",
@@ -102,5 +106,6 @@ def x509_service_operations(directory: Directory) -> list[Operation[Any]]:
             problems=frozenset({409, 422}),
             issues=True,
             render=render_document_signer,
+            signing_key=lambda members: hosted_path(members.iaca_signer.iaca_key_desc),
         ),
     ]

@@ -24,6 +24,7 @@ from engine.directory.descriptors import (
 )
 from engine.directory.directory import Directory
 from engine.directory.kms import KNOWN_KEY_TYPES, DeletedKey, Kms
+from engine.directory.refusals import NOBODY, Refusal
 from engine.directory.resources import Resource
 from engine.directory.roles import ROLES, Permission
 from engine.directory.x509_service import X509Service
@@ -31,6 +32,7 @@ from engine.directory.x509_store import X509Store
 
 __all__ = [
     "KNOWN_KEY_TYPES",
+    "NOBODY",
     "ROLES",
     "CaSigned",
     "Credential",
@@ -50,6 +52,7 @@ __all__ = [
     "KeySource",
     "Kms",
     "Permission",
+    "Refusal",
     "Resource",
     "SelfSigned",
     "SubjectSource",

@@ -58,3 +58,8 @@ def find_credential(store: Store, secret: str) -> Credential | None:
     """
     row = store.find_credential(hash_secret(secret))
     return None if row is None else Credential(id=row.credential_id, scope=row.scope, roles=row.roles)
+
+
+def find_former_credential(store: Store, secret: str) -> str | None:
+    """The id of the credential that this secret was of, and is no more; None: of none that is remembered."""
+    return store.find_former_credential(hash_secret(secret))

@@ -9,7 +9,7 @@ from typing import TypeVar
 from engine.directory.accounts import Accounts
 from engine.directory.audit_guard import AuditGuard
 from engine.directory.created import CreatedServices
-from engine.directory.credentials import Credential, find_credential
+from engine.directory.credentials import Credential, find_credential, find_former_credential
 from engine.directory.kms import Kms
 from engine.directory.organizations import Organization
 from engine.directory.refusals import Refusals
@@ -81,6 +81,10 @@ class Directory(ResourceTree):
     def find_credential(self, secret: str) -> Credential | None:
         """The credential with this secret, or None."""
         return find_credential(self.store, secret)
+
+    def find_former_credential(self, secret: str) -> str | None:
+        """The id of the credential that this secret was of, and is no more."""
+        return find_former_credential(self.store, secret)
 
     def find_kept_answer(self, scope: str, key: str) -> KeptAnswer | None:
         """What is kept of a request with that credential's Idempotency-Key, or None."""

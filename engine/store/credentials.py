@@ -48,6 +48,14 @@ _FIND = union_all(
     ),
 )
 
+# As above, whether it opens anything or not.
+_FIND_FORMER = union_all(
+    select(credentials.c.credential_id).where(credentials.c.secret_sha256 == bindparam("secret_sha256")),
+    select((literal(ACCOUNT_PREFIX) + accounts.c.email).label("credential_id"))
+    .join_from(sessions, accounts)
+    .where(sessions.c.token_sha256 == bindparam("secret_sha256")),
+)
+
 
 class Credentials(Trail):
     """The part of the store that knows credentials."""
@@ -91,6 +99,12 @@ class Credentials(Trail):
         return CredentialRow(
             credential_id=row.credential_id, scope=row.scope, roles=tuple(row.roles), created_at=row.created_at
         )
+
+    def find_former_credential(self, secret_sha256: str) -> str | None:
+        """The id of the credential whose secret has this SHA-256, also if it opens nothing any more: of an API key that
+        is revoked, or of a session that is over and not removed yet. Raises StoreError."""
+        rows = self._database.read(_FIND_FORMER, {"secret_sha256": secret_sha256})
+        return str(rows[0].credential_id) if rows else None
 
     def list_credentials(self) -> Sequence[CredentialRow]:
         """Every API key, revoked ones included, by id. Raises StoreError."""

@@ -21,6 +21,7 @@ from engine.x509.spki import load_spki, render_public_jwk
 from tests.api.bodies import certificate_body, changed, described_jwk, hosted, private_jwk
 from tests.api.conftest import Running, keys_call, operator
 from tests.in_process import InProcessClient
+from tests.trail import read_trail
 
 AUDIT_KMS = "engine.audit.kms"
 AUDIT_KEY = f"{AUDIT_KMS}.checkpoints"
@@ -194,6 +195,11 @@ def test_nothing_is_signed_while_checkpoints_cannot_be_made(audited: Audited, fo
         assert response.status_code == 503, response.text
         assert "Nothing is signed until the audit trail has a checkpoint" in response.text
     assert audited.signatures == before
+    audited.engine.directory.refusals.tell_counted(is_over=True)
+    told = read_trail(audited.engine.config.store.url)[-1]
+    assert (told.kind, told.outcome) == ("request-refused", "refused")
+    assert (told.details["error"], told.details["count"]) == ("StoreUnavailable", 2)
+    assert told.details["signingKey"] == f"{OTHER_KMS}.leaf"
     (folder / "witness").mkdir()
     keeper = replace(keeper, seconds=60.0)
     keeper.cover_all()

@@ -1,20 +1,24 @@
 """Every act that an auditor asks about is in the audit trail, with who did it, from where, and what came of it."""
 
+import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection
 
 from engine.__main__ import main
 from engine.app import Engine, open_engine
+from engine.directory.credentials import create_api_key
 from engine.errors import StoreError
 from engine.store import KINDS
 from engine.store.schema import events
@@ -30,6 +34,7 @@ from tests.api.bodies import (
     outside_certificate,
     outside_key,
     private_jwk,
+    tampered_request,
 )
 from tests.api.conftest import Running, keys_call, operator
 from tests.api.managing import meanwhile
@@ -408,12 +413,206 @@ def test_accounts_are_named_where_a_log_in_is_refused_but_not_what_is_no_account
 def test_a_refusal_says_which_call_and_at_which_step_and_nothing_of_what_was_sent(stage: Stage) -> None:
     marked = "a-word-that-is-nowhere-else"
     (one,) = stage.told_by(lambda stage: stage.running.post("csrs", {**csr_body(), marked: 1}))
+    assert marked not in str(one.row)
+    assert len(one.details.pop("requestSha256")) == 64
     assert one.details == {
         "error": "MalformedRequest",
         "call": "POST /v1/{target}/x509-service-api/csrs",
         "step": "request",
     }
-    assert marked not in str(one.row)
+
+
+def post_csr(stage: Stage, body: object, **options: Any) -> httpx.Response:
+    return stage.running.client.post(f"/v1/{SERVICE_PATH}/x509-service-api/csrs", json=body, **options)
+
+
+def ask_as_a_reader(stage: Stage) -> httpx.Response:
+    secret = create_api_key(stage.running.engine.store, credential_id=f"r-{uuid4()}", scope="test", roles=["reader"])
+    stage.secrets.append(secret)
+    return post_csr(stage, csr_body(), headers={"authorization": f"Bearer {secret}"})
+
+
+def ask_for_another_under_one_key(stage: Stage) -> httpx.Response:
+    headers = {"idempotency-key": str(uuid4())}
+    path = f"/v1/{SERVICE_PATH}/x509-service-api/certificate"
+    assert stage.call("POST", path, certificate_body(), headers=headers).status_code == 200
+    other = changed(certificate_body(), "certificateData.subjectName.commonName", "Another")
+    return stage.call("POST", path, other, headers=headers)
+
+
+def generate_once_more(stage: Stage) -> httpx.Response:
+    path = f"{keys_call(f'{KMS_PATH}.leaf-secp256r1')}/generate"
+    return stage.call("POST", path, {"keyType": "secp256r1"})
+
+
+def present_what_is_no_iaca(stage: Stage) -> httpx.Response:
+    signer = {
+        "type": "iaca-pem-cert-descriptor",
+        "iacaKeyDesc": hosted("iaca-secp256r1"),
+        "iacaPemEncodedCertificate": outside_certificate(outside_key("told")),
+    }
+    return stage.running.post("iso/document-signers", changed(ds_body(), "iacaSigner", signer))
+
+
+def order(path: str, value: object, call: str = "certificate") -> Callable[[Stage], httpx.Response]:
+    return lambda stage: stage.running.post(call, changed(certificate_body(), path, value))
+
+
+CA_KEY = f"{KMS_PATH}.ca-secp256r1"
+REFUSALS: dict[str, tuple[Callable[[Stage], httpx.Response], int, str, str, str | None]] = {
+    "a role that may not": (ask_as_a_reader, 403, "NotAuthorized", "right", None),
+    "a KMS that is not attached": (
+        lambda stage: post_csr(
+            stage, changed(csr_body(), "subjectKeyDescriptor", hosted("elsewhere", "test.tenant1.kms2"))
+        ),
+        403,
+        "NotAuthorized",
+        "work",
+        "test.tenant1.kms2.elsewhere",
+    ),
+    "a path that is taken": (generate_once_more, 409, "AlreadyExists", "work", None),
+    "an Idempotency-Key for two": (ask_for_another_under_one_key, 422, "IdempotencyConflict", "request", None),
+    "what the policy forbids": (
+        order("certificateData.notAfter", "2060-01-01T00:00:00Z"),
+        400,
+        "PolicyRefusal",
+        "work",
+        CA_KEY,
+    ),
+    "a request that proves nothing": (
+        order("subjectPublicKeySource.csrPEM", tampered_request()),
+        400,
+        "ProofOfPossessionError",
+        "work",
+        CA_KEY,
+    ),
+    "a key that is not there": (
+        order("issuer.issuerKeyDescriptor", hosted("nothing")),
+        404,
+        "NotFound",
+        "work",
+        f"{KMS_PATH}.nothing",
+    ),
+    "what may be a key where a path belongs": (
+        order("issuer.issuerKeyDescriptor", hosted("s" * 43)),
+        404,
+        "NotFound",
+        "work",
+        f"{KMS_PATH}.(43 characters)",
+    ),
+    "what is no IACA": (present_what_is_no_iaca, 400, "PolicyRefusal", "work", f"{KMS_PATH}.iaca-secp256r1"),
+    "a call that is none": (lambda stage: stage.call("GET", f"/v1/{SERVICE_PATH}"), 404, "NotFound", "call", None),
+    "a method that is none": (
+        lambda stage: stage.call("PATCH", f"/v1/{SERVICE_PATH}/x509-service-api/csrs"),
+        405,
+        "MethodNotAllowed",
+        "call",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_says_which_error_it_was_where_and_what_key_was_to_sign(stage: Stage, name: str) -> None:
+    act, status, error, step, signing_key = REFUSALS[name]
+    answers: list[httpx.Response] = []
+    one = stage.told_by(lambda stage: answers.append(act(stage)))[-1]
+    (answer,) = answers
+    assert (answer.status_code, one.kind, one.outcome) == (status, "request-refused", "refused")
+    assert (one.details["error"], one.details["step"]) == (error, step)
+    assert one.details.get("signingKey") == one.row["signing_key"] == signing_key
+    assert one.request_id == answer.headers["x-request-id"]
+    body = answer.request.content
+    read = hashlib.sha256(body).hexdigest() if body else None
+    assert one.details.get("requestSha256") == read
+    if name == "what is no IACA":
+        assert "iso.iaca.basic_constraints" in one.details["reason"]
+        assert all(re.fullmatch(r"[a-z_.]+", code) for code in one.details["reason"])
+    else:
+        assert "reason" not in one.details
+    for secret in stage.secrets:
+        assert secret not in str(one.row)
+
+
+def test_a_credential_that_was_revoked_or_is_over_is_named_where_it_is_refused(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, refusals = stage.running.engine.store, stage.running.engine.directory.refusals
+    monkeypatch.setattr(refusals, "_clock", lambda: 0.0)
+    refusals._counts.clear()
+    name = f"revoked-{uuid4()}"
+    secret = create_api_key(store, credential_id=name, scope="test", roles=["reader"])
+    store.revoke_credential(name)
+    (one,) = stage.told_by(lambda stage: post_csr(stage, {}, headers={"authorization": f"Bearer {secret}"}))
+    assert one.details == {"count": 1, "credentials": [name], "call": "POST /v1/{target}/x509-service-api/csrs"}
+
+
+def details_of(stage: Stage, name: str) -> list[tuple[str, dict[str, Any]]]:
+    return [(one.kind, one.details) for one in stage.told_by(ACTS[name][0])]
+
+
+def test_what_is_made_and_undone_in_the_tree_is_told_with_what_it_is(stage: Stage) -> None:
+    assert details_of(stage, "the tree") == [
+        ("tenant-created", {"type": "tenant"}),
+        ("service-created", {"type": "x509-store"}),
+        ("service-created", {"type": "x509-service"}),
+        ("dependency-attached", {"dependency": "test.told.store"}),
+        ("dependency-detached", {"dependency": "test.told.store"}),
+        ("service-deleted", {"type": "x509-service"}),
+        ("service-deleted", {"type": "x509-store"}),
+        ("tenant-deleted", {"type": "tenant"}),
+    ]
+
+
+def test_what_a_service_is_made_with_is_told(stage: Stage) -> None:
+    tenant = f"test.{uuid4()}"
+    create_tenant(stage.running, tenant, json={"name": "Told"})
+    create_service(stage.running, f"{tenant}.store", "x509-store")
+    told = stage.told_by(
+        lambda stage: [
+            create_service(stage.running, f"{tenant}.kms", "kms", token="trial"),
+            create_service(stage.running, f"{tenant}.x", "x509-service", name="X", dependencies=[f"{tenant}.store"]),
+        ]
+    )
+    assert [one.details for one in told] == [
+        {"type": "kms", "token": "trial"},
+        {"type": "x509-service", "name": "X", "dependencies": [f"{tenant}.store"]},
+    ]
+
+
+def test_an_entry_that_is_deleted_is_told_with_its_certificate(stage: Stage) -> None:
+    added, replaced, deleted = stage.told_by(entries)
+    assert added.details["certificateSha256"] != replaced.details["certificateSha256"]
+    assert deleted.details == {name: replaced.details[name] for name in ("certificateSha256", "serialNumber")}
+
+
+def test_credentials_and_accounts_are_told_with_what_they_may_do(stage: Stage) -> None:
+    name, email = f"told-{uuid4()}", f"{uuid4()}@example.com"
+    password = stage.config.with_name("told-password")
+    password.write_text(PASSWORD, encoding="utf-8")
+    password.chmod(0o600)
+    rights = ("--scope", "test.tenant1", "--role", "issuer", "--role", "reader")
+    wanted = {"scope": "test.tenant1", "roles": ["reader", "issuer"]}
+    (one,) = stage.told_by(lambda stage: stage.command("credentials", "create", name, *rights))
+    assert (one.kind, one.details) == ("credential-created", wanted)
+    make = ("accounts", "create", email, "--password-file", str(password))
+    (one,) = stage.told_by(lambda stage: stage.command(*make, *rights))
+    assert (one.kind, one.details) == ("account-created", wanted)
+    (one,) = stage.told_by(lambda stage: log_in(stage, email=email))
+    session = stage.call("POST", "/auth/account/emailpass", {"email": email, "password": PASSWORD}).json()
+    assert (one.kind, list(one.details)) == ("log-in", ["sessionId"])
+    assert one.details["sessionId"] != session["session_id"]
+    assert stage.told_by(lambda stage: None) == []
+    last = read_trail(stage.url)[-1]
+    assert (last.kind, last.details) == ("log-in", {"sessionId": session["session_id"]})
+    began = datetime.now(UTC)
+    for _ in range(4):
+        assert log_in(stage, "another horse battery", email) == 401
+    told = stage.told_by(lambda stage: log_in(stage, "another horse battery", email))
+    (locked,) = [one for one in told if one.kind == "account-locked"]
+    until = datetime.fromisoformat(locked.details.pop("lockedUntil"))
+    assert timedelta(seconds=25) < until - began < timedelta(seconds=90)
+    assert (locked.details, locked.target) == ({"failures": 5}, email)
 
 
 @pytest.mark.parametrize("path", ["test..x", "x" * 3000, "test.%F0%9F%94%91"])

@@ -64,6 +64,11 @@ class JwkMembers(Model):
         return JwkKey(self.jwk)
 
 
+def hosted_path(key: HostedKeyMembers | JwkMembers) -> str | None:
+    """The path of a key of a KMS; None: it is another one."""
+    return key.key_id_path if isinstance(key, HostedKeyMembers) else None
+
+
 KeyDescriptorMembers = Annotated[HostedKeyMembers | JwkMembers, Field(discriminator="type")]
 
 
@@ -216,6 +221,13 @@ class IssueCertificate(Model):
     certificate_data: GenericDataMembers
     subject_public_key_source: SubjectSourceMembers
     issuer: Annotated[CaSignedMembers | SelfSignedMembers, Field(discriminator="type")]
+
+    def signing_key(self) -> str | None:
+        """The path of the key that is to sign, if it is one of a KMS."""
+        if isinstance(self.issuer, CaSignedMembers):
+            return hosted_path(self.issuer.issuer_key_descriptor)
+        source = self.subject_public_key_source
+        return hosted_path(source.key_descriptor) if isinstance(source, KeySourceMembers) else None
 
 
 class IssuerAlternativeNameMembers(Model):

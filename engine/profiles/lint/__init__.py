@@ -86,6 +86,7 @@ def _check(findings: tuple[Finding, ...], what: str) -> None:
         raise PolicyRefusal(
             f"{what} must keep its profile, but {errors[0].code}: {errors[0].message}",
             details=[f"{finding.code}: {finding.message} ({finding.clause})" for finding in errors],
+            codes=sorted({finding.code for finding in errors}),
         )
 
 

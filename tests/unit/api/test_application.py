@@ -5,15 +5,17 @@ The directory here is the smallest thing the application accepts; everything els
 
 import logging
 import re
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import pytest
 
 from engine.api import build_application
-from engine.directory import Permission
-from engine.errors import EngineError, NotFound, StoreError, TokenBusy, TokenUnavailable
+from engine.directory import NOBODY, Permission, Refusal
+from engine.errors import EngineError, MalformedRequest, NotFound, StoreError, TokenBusy, TokenUnavailable
 from engine.issuance import Caller
 from tests.in_process import InProcessClient
 
@@ -38,14 +40,18 @@ class KnownCredential:
 class Told:
     """What the audit trail would be told."""
 
-    refused: list[tuple[str, str, str]] = field(default_factory=list)
-    counted: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    faults: list[Refusal] = field(default_factory=list)
+    counted: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def record(self, caller: Caller, target: str, error: EngineError, *, call: str, step: str) -> None:
-        self.refused.append((target, type(error).__name__, step))
+    def record(self, refusal: Refusal) -> None:
+        self.refused.append(refusal)
 
-    def count(self, kind: str, caller: Caller) -> None:
-        self.counted.append((kind, caller.source))
+    def count_fault(self, refusal: Refusal) -> None:
+        self.faults.append(refusal)
+
+    def count(self, kind: str, caller: Caller, *, credential: str = "", call: str = "") -> None:
+        self.counted.append((kind, credential, call))
 
 
 @dataclass
@@ -59,6 +65,9 @@ class SmallDirectory:
 
     def find_credential(self, secret: str) -> KnownCredential | None:
         return KnownCredential() if secret == "right" else None
+
+    def find_former_credential(self, secret: str) -> str | None:
+        return "former" if secret == "revoked" else None
 
     def check_host(self, path: str, host: str) -> None:
         pass
@@ -126,6 +135,63 @@ def test_a_failure_below_is_logged_with_its_request_id_and_without_the_text_of_i
     assert response.headers["x-request-id"] in caplog.text
     assert "OSError" in caplog.text
     assert SECRET not in caplog.text
+
+
+def test_what_fails_is_told_of_by_its_class_alone(client: InProcessClient, directory: SmallDirectory) -> None:
+    for fault, outcome in ((KeyError(SECRET), "failure"), (TokenUnavailable("It is away."), "refused")):
+        directory.fault = fault
+        client.post(CALL, json=BODY)
+        told = directory.refusals.faults.pop()
+        assert (told.by.credential_id, told.target, told.step, told.outcome) == (
+            "tester",
+            "test.tenant1.x509-service-1",
+            "work",
+            outcome,
+        )
+        assert told.details()["error"] == type(fault).__name__
+        assert SECRET not in str(told.details())
+    assert directory.refusals.refused == []
+
+
+def test_what_there_was_no_thread_for_is_told_of_though_nobody_has_looked_who_sent_it(
+    client: InProcessClient, directory: SmallDirectory
+) -> None:
+    async def refuse(work: Callable[[], Any]) -> Any:
+        raise TokenBusy("512 requests wait already.")
+
+    directory.run = refuse  # type: ignore[method-assign]
+    client.post(CALL, json=BODY)
+    (told,) = directory.refusals.faults
+    assert (told.by.credential_id, told.step, type(told.error)) == (NOBODY, "credential", TokenBusy)
+
+
+def test_what_takes_too_long_is_told_of_while_it_is_under_way(
+    client: InProcessClient, directory: SmallDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def wait(self: SmallDirectory, path: str) -> NoReturn:
+        begun.set()
+        over.wait(30)
+        raise NotFound("It is over.")
+
+    async def run(work: Callable[[], Any]) -> Any:
+        thread = threading.Thread(target=_silent, args=[work], daemon=True)
+        thread.start()
+        begun.wait(30)
+        raise TokenUnavailable("It did not answer in time.")
+
+    monkeypatch.setattr(SmallDirectory, "x509_service", wait)
+    directory.run = run  # type: ignore[method-assign]
+    assert client.post(CALL, json=BODY).status_code == 503
+    over.set()
+    (told,) = directory.refusals.faults
+    assert (told.by.credential_id, told.step, type(told.error)) == ("tester", "work", TokenUnavailable)
+
+
+def _silent(work: Callable[[], Any]) -> None:
+    with suppress(NotFound):
+        work()
 
 
 def test_busy_threads_are_503_with_retry_after(client: InProcessClient, directory: SmallDirectory) -> None:
@@ -219,6 +285,18 @@ def test_a_body_over_the_limit_is_refused_whether_or_not_it_says_so(client: InPr
         assert response.json()["message"] == "Expected a request body of at most 262144 octets."
 
 
+def test_a_body_over_the_limit_is_told_of_and_only_to_who_may_be_here(
+    client: InProcessClient, directory: SmallDirectory
+) -> None:
+    content, headers = b" " * 300_000, {"content-type": "application/json"}
+    assert client.post(CALL, content=content, headers=headers).status_code == 400
+    (told,) = directory.refusals.refused
+    assert (type(told.error), told.step, told.request_sha256) == (MalformedRequest, "request", None)
+    assert client.post(CALL.replace("test.", "other."), content=content, headers=headers).status_code == 404
+    wrong = {**headers, "authorization": "Bearer wrong"}
+    assert client.post(CALL, content=content, headers=wrong).status_code == 401
+
+
 def test_a_body_of_exactly_the_limit_is_read(directory: SmallDirectory) -> None:
     headers = {"authorization": "Bearer right", "content-type": "application/json"}
     with InProcessClient(build_application(directory, body_limit=2), headers) as client:
@@ -235,6 +313,40 @@ def test_a_method_that_is_not_there_is_405_and_told_which_are(client: InProcessC
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert response.json()["message"] == "Expected one of the methods POST, found GET."
     assert client.request("PUT", "/health/live").status_code == 405
+
+
+def test_a_call_that_there_is_not_is_told_of_if_a_known_credential_comes_with_it(
+    client: InProcessClient, directory: SmallDirectory
+) -> None:
+    secret = "s" * 43
+    assert client.post(f"/v1/{secret}").status_code == 404
+    assert client.get(CALL).status_code == 405
+    for authorization in ("", "Bearer wrong"):
+        assert client.get("/nowhere", headers={"authorization": authorization}).status_code == 404
+    told = [(one.by.credential_id, type(one.error).__name__, one.call, one.step) for one in directory.refusals.refused]
+    assert told == [
+        ("tester", "NotFound", "POST /v1/(43 characters)", "call"),
+        ("tester", "MethodNotAllowed", f"GET {CALL}", "call"),
+    ]
+
+
+def test_a_call_that_there_is_not_is_answered_only_when_that_is_told(
+    client: InProcessClient, directory: SmallDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Told, refusal: Refusal) -> NoReturn:
+        raise StoreError("The database is full.")
+
+    monkeypatch.setattr(Told, "record", fail)
+    assert client.request("GET", "/nowhere", documented=False).json()["id"] == "StoreError"
+
+
+def test_a_credential_that_was_one_is_named_where_it_is_refused(
+    client: InProcessClient, directory: SmallDirectory
+) -> None:
+    for secret in ("revoked", "wrong"):
+        assert client.post(CALL, json=BODY, headers={"authorization": f"Bearer {secret}"}).status_code == 401
+    call = "POST /v1/{target}/x509-service-api/csrs"
+    assert directory.refusals.counted == [("credential-refused", "former", call), ("credential-refused", "", call)]
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/a/b", "/openapi", "/v1//x509-service-api/csrs"])

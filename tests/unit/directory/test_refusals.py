@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from engine.directory.refusals import MOST, OTHERS, SECONDS, Refusals
-from engine.errors import StoreError
+from engine.directory.refusals import MOST, NOBODY, OTHERS, SECONDS, Refusal, Refusals
+from engine.errors import PolicyRefusal, StoreError, TokenBusy, TokenUnavailable
 from engine.store import Operator, Store
 from tests.database import new_database_url
 from tests.trail import read_trail
@@ -115,3 +115,68 @@ def test_what_cannot_be_told_is_not_forgotten(house: House, monkeypatch: Any) ->
     house.store = house.refusals._store = Store.open(house.url)
     house.refusals.tell_counted(is_over=True)
     assert house.told() == [("192.0.2.7", 1), ("192.0.2.7", 2)]
+
+
+def fault(house: House, error: Exception, credential: str = "one") -> None:
+    by = Operator(credential, f"192.0.2.{house.clock.now:.0f}", "request")
+    tell = house.refusals.count_fault(Refusal(by, "a.b.s", error, "POST /", "work", "f" * 64, "a.b.k.ca"))
+    if tell is not None:
+        tell()
+
+
+def test_an_outage_is_one_event_for_each_credential_and_error_and_then_its_count(house: House) -> None:
+    for _ in range(500):
+        fault(house, TokenUnavailable("Away."))
+        fault(house, TokenUnavailable("Away."), "other")
+        fault(house, KeyError("a secret"))
+    house.clock.now += SECONDS
+    house.refusals.tell_counted()
+    told = read_trail(house.url)
+    wanted = [("one", "TokenUnavailable"), ("other", "TokenUnavailable"), ("one", "KeyError")]
+    assert [(one.actor, one.details["error"], one.details["count"]) for one in told] == [
+        *((*one, 1) for one in wanted),
+        *((*one, 499) for one in wanted),
+    ]
+    assert [one.outcome for one in told[:3]] == ["refused", "refused", "failure"]
+    assert {(one.kind, one.source, one.target, one.request_id) for one in told} == {
+        ("request-refused", "192.0.2.100", "a.b.s", "request")
+    }
+    assert told[0].details == {
+        "error": "TokenUnavailable",
+        "call": "POST /",
+        "step": "work",
+        "requestSha256": "f" * 64,
+        "signingKey": "a.b.k.ca",
+        "count": 1,
+    }
+    assert "a secret" not in str([one.row for one in told])
+
+
+def test_a_flood_that_nobody_has_looked_at_is_counted_by_its_source(house: House) -> None:
+    for _ in range(3):
+        fault(house, TokenBusy("Too many."), NOBODY)
+    house.refusals.tell_counted(is_over=True)
+    assert [(one.actor, one.source, one.details["count"]) for one in read_trail(house.url)] == [
+        (NOBODY, "192.0.2.100", 1),
+        (NOBODY, "192.0.2.100", 2),
+    ]
+
+
+def test_the_codes_of_findings_are_told_and_nothing_of_their_sentences(house: House) -> None:
+    error = PolicyRefusal("sent", details=["a.b: sent"], codes=["a.b"])
+    house.refusals.record(Refusal(Operator("one"), "a.b.s", error, "POST /", "work"))
+    (one,) = read_trail(house.url)
+    assert one.details == {"error": "PolicyRefusal", "call": "POST /", "step": "work", "reason": ["a.b"]}
+
+
+def test_credentials_that_were_known_are_named_but_not_without_number(house: House) -> None:
+    for number in range(100):
+        tell = house.refusals.count(
+            KIND, Operator("", "192.0.2.7", "request"), credential=f"key-{number}", call="GET /"
+        )
+        if tell is not None:
+            tell()
+    house.refusals.tell_counted(is_over=True)
+    first, rest = (one.details for one in read_trail(house.url))
+    assert first == {"count": 1, "credentials": ["key-0"], "call": "GET /"}
+    assert rest == {"count": 99, "credentials": [f"key-{number}" for number in range(1, 9)], "call": "GET /"}
