@@ -47,6 +47,7 @@ from engine.store.chain import FAILURE, SUCCESS, Detail
 from engine.store.sweeping import close_dangling_intents
 from engine.token import Token, TokenSettings
 from engine.token_trail import TokenTrail
+from engine.whereabouts import machine_name
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def open_engine(
             configuration_sha256=configuration_sha256(config_path),
             policy_sha256=policy_sha256(config),
             purpose=purpose,
+            host=machine_name(),
         )
         opening.callback(record_stop, store, purpose)
         if purpose == SERVE:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from engine.app import open_engine
 from engine.auditing import audit_lines, check_audit_key
+from engine.commands.operator import operator
 from engine.commands.serve import say
 from engine.directory import Directory, Resource
-from engine.store import COMMAND_LINE
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def _say_checked(directory: Directory, resource: Resource) -> None:
         kms = directory.find_kms(path)
         say(f"kms {path} on token {kms.token_name}{how}")
         for row in kms.list_keys():
-            kms.check_custody(row.path, COMMAND_LINE)
+            kms.check_custody(row.path, operator(row.path))
             say(f"  key {row.path}: {row.key_type}, {row.origin}, SPKI SHA-256 {row.spki_sha256}")
     elif resource.type == "x509-service":
         service = directory.x509_service(path)

@@ -8,19 +8,22 @@ import argparse
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.api.paths import check_id, check_path
 from engine.app import store_password
+from engine.commands.operator import operator, telling_refusals
 from engine.commands.secret_file import read_secret_file
 from engine.config import EngineConfig, load_config
 from engine.directory import ROLES
 from engine.directory.accounts import LONGEST_PASSWORD, create_account, load_email, set_password
 from engine.directory.credentials import create_api_key
 from engine.errors import ConfigError
-from engine.store import COMMAND_LINE, Store
+from engine.issuance import Caller
+from engine.store import Store
 
 _DEFAULT_ROLE = "issuer"
 _READ = 4 * LONGEST_PASSWORD + 3
@@ -33,12 +36,12 @@ def add_credentials(parser: argparse.ArgumentParser) -> None:
     create = commands.add_parser("create", help="make an API key and print it once")
     create.add_argument("id")
     _add_rights(create)
-    create.set_defaults(command=_create_credential)
+    create.set_defaults(command=_create_credential, called="credentials create")
     listing = commands.add_parser("list", help="list the API keys, without their secrets")
     listing.set_defaults(command=_list_credentials)
     revoke = commands.add_parser("revoke", help="have an API key open nothing from now on")
     revoke.add_argument("id")
-    revoke.set_defaults(command=_revoke_credential)
+    revoke.set_defaults(command=_revoke_credential, called="credentials revoke")
     _add_config(create, listing, revoke)
 
 
@@ -57,11 +60,11 @@ def add_accounts(parser: argparse.ArgumentParser) -> None:
         one.add_argument(
             "--password-file", metavar="FILE", help="where the password is, on one line; -: standard input"
         )
-    create.set_defaults(command=_create_account)
-    password.set_defaults(command=_set_password)
+    create.set_defaults(command=_create_account, called="accounts create")
+    password.set_defaults(command=_set_password, called="accounts password")
     listing.set_defaults(command=_list_accounts)
-    disable.set_defaults(command=_disable_account)
-    enable.set_defaults(command=_enable_account)
+    disable.set_defaults(command=_disable_account, called="accounts disable")
+    enable.set_defaults(command=_enable_account, called="accounts enable")
     _add_config(create, password, listing, disable, enable)
 
 
@@ -81,10 +84,8 @@ def _create_credential(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     check_id(options.id)
     _check_scope(options.scope, config)
-    with _open_store(config) as store:
-        _say(
-            create_api_key(store, credential_id=options.id, scope=options.scope, roles=_roles(options), by=COMMAND_LINE)
-        )
+    with _acting(config, options, options.id) as (store, by):
+        _say(create_api_key(store, credential_id=options.id, scope=options.scope, roles=_roles(options), by=by))
     return 0
 
 
@@ -98,8 +99,8 @@ def _list_credentials(options: argparse.Namespace) -> int:
 
 def _revoke_credential(options: argparse.Namespace) -> int:
     check_id(options.id)
-    with _open_store(load_config(options.config)) as store:
-        store.revoke_credential(options.id, by=COMMAND_LINE)
+    with _acting(load_config(options.config), options, options.id) as (store, by):
+        store.revoke_credential(options.id, by=by)
         _say(f"{options.id}: revoked")
     return 0
 
@@ -109,10 +110,8 @@ def _create_account(options: argparse.Namespace) -> int:
     email = load_email(options.email)
     _check_scope(options.scope, config)
     password = _password(options, email)
-    with _open_store(config) as store:
-        create_account(
-            store, email=email, password=password, scope=options.scope, roles=_roles(options), by=COMMAND_LINE
-        )
+    with _acting(config, options, email) as (store, by):
+        create_account(store, email=email, password=password, scope=options.scope, roles=_roles(options), by=by)
         _say(f"{email}: {_rights(options.scope, _roles(options))}")
     return 0
 
@@ -121,8 +120,8 @@ def _set_password(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     email = load_email(options.email)
     password = _password(options, email)
-    with _open_store(config) as store:
-        set_password(store, email=email, password=password, by=COMMAND_LINE)
+    with _acting(config, options, email) as (store, by):
+        set_password(store, email=email, password=password, by=by)
         _say(f"{email}: another password, no sessions")
     return 0
 
@@ -142,18 +141,25 @@ def _list_accounts(options: argparse.Namespace) -> int:
 
 def _disable_account(options: argparse.Namespace) -> int:
     email = load_email(options.email)
-    with _open_store(load_config(options.config)) as store:
-        store.disable_account(email, by=COMMAND_LINE)
+    with _acting(load_config(options.config), options, email) as (store, by):
+        store.disable_account(email, by=by)
         _say(f"{email}: disabled, no sessions")
     return 0
 
 
 def _enable_account(options: argparse.Namespace) -> int:
     email = load_email(options.email)
-    with _open_store(load_config(options.config)) as store:
-        store.enable_account(email, by=COMMAND_LINE)
+    with _acting(load_config(options.config), options, email) as (store, by):
+        store.enable_account(email, by=by)
         _say(f"{email}: enabled")
     return 0
+
+
+@contextmanager
+def _acting(config: EngineConfig, options: argparse.Namespace, target: str) -> Iterator[tuple[Store, Caller]]:
+    """The store, and who acts on `target`; what is refused in the block is told."""
+    with _open_store(config) as store, telling_refusals(store, operator(target), options.called) as by:
+        yield store, by
 
 
 def _open_store(config: EngineConfig) -> Store:

@@ -5,16 +5,16 @@ read from a file or from standard input, never from an argument, which other use
 """
 
 import argparse
-import hashlib
-import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine.api.json_body import BODY_LIMIT, load_json_object
 from engine.api.paths import check_path
-from engine.app import open_engine
+from engine.app import Engine, open_engine
 from engine.commands.custody_lines import custody_lines
+from engine.commands.operator import operator, telling_refusals
 from engine.commands.secret_file import read_secret_file
 from engine.directory import KNOWN_KEY_TYPES, KeyRecord
 from engine.errors import ConfigError, MalformedRequest
@@ -40,21 +40,21 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
     adopt.add_argument("--id", help="CKA_ID, hex")
     import_.add_argument("--jwk-file", metavar="FILE", required=True, help="where the JWK is; -: standard input")
     delete.add_argument("--yes", action="store_true", help="that it is meant: there is no way back")
-    generate.set_defaults(command=_generate)
-    adopt.set_defaults(command=_adopt)
-    import_.set_defaults(command=_import)
+    generate.set_defaults(command=_generate, called="keys generate")
+    adopt.set_defaults(command=_adopt, called="keys adopt")
+    import_.set_defaults(command=_import, called="keys import")
     listing.set_defaults(command=_list)
     show.set_defaults(command=_show)
-    delete.set_defaults(command=_delete)
+    delete.set_defaults(command=_delete, called="keys delete")
     for one in (generate, adopt, import_, listing, show, delete):
         one.add_argument("--config", type=Path, required=True, help="the configuration file")
 
 
 def _generate(options: argparse.Namespace) -> int:
     kms_path, key_id = _split_key_path(options.path)
-    with open_engine(options.config) as engine:
+    with _acting(options) as (engine, by):
         kms = engine.directory.find_kms(kms_path)
-        _say_new(kms.generate_key(key_id, options.key_type, _operator(options.path)))
+        _say_new(kms.generate_key(key_id, options.key_type, by))
     return 0
 
 
@@ -66,18 +66,18 @@ def _adopt(options: argparse.Namespace) -> int:
         raise ConfigError(f"Expected --id in hex, found {options.id!r}.") from None
     if options.label is None and token_id is None:
         raise ConfigError("Expected --label, --id or both, found neither.")
-    with open_engine(options.config) as engine:
+    with _acting(options) as (engine, by):
         kms = engine.directory.find_kms(kms_path)
-        _say_new(kms.adopt_key(key_id, _operator(options.path), label=options.label, token_id=token_id))
+        _say_new(kms.adopt_key(key_id, by, label=options.label, token_id=token_id))
     return 0
 
 
 def _import(options: argparse.Namespace) -> int:
     kms_path, key_id = _split_key_path(options.path)
     jwk = _read_jwk(options.jwk_file)
-    with open_engine(options.config) as engine:
+    with _acting(options) as (engine, by):
         kms = engine.directory.find_kms(kms_path)
-        _say_new(kms.import_key(key_id, jwk, _operator(options.path)))
+        _say_new(kms.import_key(key_id, jwk, by))
     return 0
 
 
@@ -92,7 +92,7 @@ def _show(options: argparse.Namespace) -> int:
     """Exit code 1 if the record falls short of what `require-custody` wants."""
     kms_path, _ = _split_key_path(options.path)
     with open_engine(options.config) as engine:
-        record = engine.directory.find_kms(kms_path).check_custody(options.path, _operator(options.path))
+        record = engine.directory.find_kms(kms_path).check_custody(options.path, operator(options.path))
         _say(*custody_lines(record))
     return 1 if record.shortfalls else 0
 
@@ -103,8 +103,8 @@ def _delete(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"The key {options.path} is destroyed for good; repeat the command with --yes if it is meant."
         )
-    with open_engine(options.config) as engine:
-        deleted = engine.directory.find_kms(kms_path).delete_key(key_id, _operator(options.path))
+    with _acting(options) as (engine, by):
+        deleted = engine.directory.find_kms(kms_path).delete_key(key_id, by)
         _say(f"{deleted.path}: {'destroyed' if deleted.destroyed else 'unbound; the key stays on its token'}")
     return 0
 
@@ -117,14 +117,12 @@ def _split_key_path(path: str) -> tuple[str, str]:
     return kms, key_id
 
 
-def _operator(path: str) -> Caller:
-    """Whoever may read the configuration and the PIN."""
-    return Caller(
-        credential_id="command-line",
-        target=path,
-        request_id=secrets.token_hex(8),
-        request_digest=hashlib.sha256(b"").hexdigest(),
-    )
+@contextmanager
+def _acting(options: argparse.Namespace) -> Iterator[tuple[Engine, Caller]]:
+    """The engine, and who acts on the key; what is refused in the block is told."""
+    by = operator(options.path)
+    with open_engine(options.config) as engine, telling_refusals(engine.store, by, options.called):
+        yield engine, by
 
 
 def _say_new(record: KeyRecord) -> None:

@@ -8,7 +8,6 @@ from engine.store.chain import KINDS
 from engine.store.evidence import EvidenceRecords, reading_evidence
 from engine.store.keys import read_keys
 from engine.store.rows import (
-    COMMAND_LINE,
     ENGINE,
     AccountRow,
     Actor,
@@ -36,7 +35,6 @@ from engine.store.stored_trail import StoredTrail, reading_trail
 from engine.store.wanted_events import WantedEvents
 
 __all__ = [
-    "COMMAND_LINE",
     "ENGINE",
     "KINDS",
     "AccountRow",

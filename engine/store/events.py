@@ -47,13 +47,16 @@ class Trail:
         """As `_tell`, of what somebody has done to `target`."""
         self._tell(connection, _event(kind, by, target, details or {}, outcome))
 
-    def record_start(self, *, version: str, configuration_sha256: str, policy_sha256: str, purpose: str) -> None:
+    def record_start(
+        self, *, version: str, configuration_sha256: str, policy_sha256: str, purpose: str, host: str
+    ) -> None:
         """The engine starts; a policy that is not the one of the start before is told as well. Raises StoreError."""
         started: dict[str, Detail | None] = {
             "version": version,
             "configurationSha256": configuration_sha256,
             "policySha256": policy_sha256,
             "purpose": purpose,
+            "host": host,
             "processId": os.getpid(),
         }
 

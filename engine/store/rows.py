@@ -15,7 +15,7 @@ class Actor(Protocol):
 
     @property
     def source(self) -> str:
-        """The address that the request came from; empty if it came from nowhere."""
+        """The address that the request came from, or the machine and user of a command; empty if from nowhere."""
 
     @property
     def request_id(self) -> str:
@@ -33,8 +33,6 @@ class Operator:
 
 ENGINE = Operator("engine")
 """The engine itself, on nobody's behalf."""
-COMMAND_LINE = Operator("command-line")
-"""Whoever may read the configuration file."""
 
 
 class NewEntry(Protocol):

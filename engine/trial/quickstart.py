@@ -20,6 +20,7 @@ from engine.issuance import Caller
 from engine.profiles.orders import GenericOrder, IacaOrder, IssuerAlternativeNameOrder, SubjectName
 from engine.store import Operator
 from engine.store.address import load_address
+from engine.whereabouts import local_source
 
 TRIAL_LABEL = "engine-trial"
 KMS_PATH = "test.tenant1.kms1"
@@ -209,7 +210,13 @@ def _exists(kms: Kms, key_id: str) -> bool:
 
 
 def _caller(target: str) -> Caller:
-    return Caller(credential_id="quickstart", target=target, request_id="quickstart", request_digest="")
+    return Caller(
+        credential_id="quickstart",
+        target=target,
+        request_id="quickstart",
+        request_digest="",
+        source=local_source(),
+    )
 
 
 def _create_certificates(engine: Engine) -> None:
@@ -267,6 +274,6 @@ def _create_api_key(engine: Engine, path: Path) -> None:
         credential_id=f"quickstart-{os.urandom(4).hex()}",
         scope="test",
         roles=["administrator"],
-        by=Operator("quickstart"),
+        by=Operator("quickstart", local_source()),
     )
     _write(path, f"{secret}\n", 0o600)

@@ -24,6 +24,7 @@ from engine.store import KINDS
 from engine.store.schema import events
 from engine.store.writer import chain_of, writer_of
 from engine.trial.quickstart import KMS_PATH, SERVICE_PATH, STORE_PATH
+from engine.whereabouts import local_source, machine_name
 from tests.api.bodies import (
     certificate_body,
     changed,
@@ -371,6 +372,8 @@ def test_an_act_is_told_of_in_its_order_with_who_did_it(
             assert (one.source, len(one.request_id)) == (CLIENT, len(str(uuid4()))), one
         elif one.kind != "account-locked":
             assert one.actor == actor, one
+        if actor == CLI:
+            assert one.source == local_source()
         assert one.target.startswith(target), one
         if one.actor == NOBODY or one.kind.startswith("log-in"):
             assert one.source == CLIENT
@@ -545,6 +548,55 @@ def test_a_credential_that_was_revoked_or_is_over_is_named_where_it_is_refused(
     store.revoke_credential(name)
     (one,) = stage.told_by(lambda stage: post_csr(stage, {}, headers={"authorization": f"Bearer {secret}"}))
     assert one.details == {"count": 1, "credentials": [name], "call": "POST /v1/{target}/x509-service-api/csrs"}
+
+
+COMMANDS: dict[str, tuple[list[str], str]] = {
+    "keys delete": ([CA_KEY, "--yes"], "PolicyRefusal"),
+    "keys generate": ([CA_KEY], "AlreadyExists"),
+    "keys adopt": ([f"{KMS_PATH}.told-none", "--label", "nowhere"], "NotFound"),
+    "credentials create": (["told-twice", "--scope", "test"], "AlreadyExists"),
+    "credentials revoke": (["told-nobody"], "NotFound"),
+    "accounts disable": (["nobody@example.com"], "NotFound"),
+    "accounts enable": (["nobody@example.com"], "NotFound"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_refused_at_the_command_line_is_told(stage: Stage, command: str) -> None:
+    words, error = COMMANDS[command]
+    arguments = [*command.split(), *words, "--config", str(stage.config)]
+    if command == "credentials create":
+        assert main(arguments) == 0
+    told = stage.told_by(lambda stage: main(arguments))
+    (one,) = [one for one in told if one.kind == "request-refused"]
+    assert (one.actor, one.source, one.target, one.outcome) == (CLI, local_source(), words[0], "refused")
+    assert one.details == {"error": error, "call": f"signing-engine {command}", "step": "command"}
+
+
+@pytest.mark.parametrize(("command", "more"), [("delete", ["--yes"]), ("import", ["--jwk-file", "jwk"])])
+def test_the_audit_key_is_not_deleted_nor_overwritten_by_a_command_and_that_is_told(
+    stage: Stage, command: str, more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stage.config.parent)
+    jwk = stage.config.with_name("jwk")
+    jwk.write_text(json.dumps(private_jwk(outside_key("told"))), encoding="utf-8")
+    jwk.chmod(0o600)
+    path = stage.running.engine.config.audit.key
+    assert path is not None
+    told = stage.told_by(lambda stage: main(["keys", command, path, *more, "--config", str(stage.config)]))
+    (one,) = [one for one in told if one.kind == "request-refused"]
+    assert (one.target, one.details["error"]) == (path, "NotAuthorized")
+
+
+def test_a_start_says_on_which_machine_and_whoever_is_at_the_command_line_who_they_are(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "alice,uid=0\x1b")
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
+    told = stage.told_by(lambda stage: stage.command("check"))
+    assert told[0].details["host"] == machine_name()
+    examined = [one for one in told if one.kind == "key-examined"]
+    assert {one.source for one in examined} == {f"local:host={machine_name()},uid=4000000,sudo=alice?uid?0?"}
 
 
 def details_of(stage: Stage, name: str) -> list[tuple[str, dict[str, Any]]]:

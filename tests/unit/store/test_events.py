@@ -181,7 +181,7 @@ def test_what_could_not_be_recorded_is_closed_by_its_own_process(store, database
 
 def test_a_policy_that_is_not_the_one_of_the_start_before_is_told_of(store, database_url):
     for policy in ("a" * 64, "a" * 64, "b" * 64):
-        store.record_start(version="1", configuration_sha256="c" * 64, policy_sha256=policy, purpose="serve")
+        store.record_start(version="1", configuration_sha256="c" * 64, policy_sha256=policy, purpose="serve", host="h")
     assert kinds(database_url) == ["engine-started"] * 3 + ["policy-changed"]
     changed = read_trail(database_url)[-1].details
     assert changed == {"policySha256": "b" * 64, "previousPolicySha256": "a" * 64}
