@@ -6,11 +6,12 @@ The only file that knows every room.
 import logging
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
 
 from starlette.applications import Starlette
 
@@ -28,6 +29,7 @@ from engine.config import (
     X509StoreConfig,
     configuration_sha256,
     load_config,
+    policy_of,
     policy_sha256,
 )
 from engine.directory import Directory, Kms, X509Service, X509Store
@@ -39,7 +41,7 @@ from engine.directory.directory import Threads
 from engine.directory.evidence import EvidenceRoom
 from engine.directory.organizations import CreatedServicePolicy, Organization
 from engine.directory.refusals import Refusals
-from engine.errors import ConfigError, StoreError
+from engine.errors import ConfigError, StoreError, TokenLoginRefused
 from engine.issuance import Corridor, utc_now
 from engine.pin import CommandPin, CredentialPin, EnvironmentPin, FilePin, HeldPin, Pin, PinSource, ask_pins
 from engine.store import ENGINE, Store
@@ -104,11 +106,11 @@ def open_engine(
         store.record_start(
             version=version("hsm-signing-engine"),
             configuration_sha256=configuration_sha256(config_path),
-            policy_sha256=policy_sha256(config),
+            policy=policy_of(config),
             purpose=purpose,
             host=machine_name(),
         )
-        opening.callback(record_stop, store, purpose)
+        opening.push(_stopping(store, purpose))
         if purpose == SERVE:
             check_audit_key(config.audit, store)
         refusals = Refusals(store)
@@ -118,7 +120,8 @@ def open_engine(
         tokens: dict[str, Token] = {}
         for name, token_config in config.tokens.items():
             settings = token_settings(name, token_config, pins.get(name))
-            tokens[name] = Token.open(settings, may_be_away=tokens_may_be_away, recorder=trail)
+            with _telling_refused_logins(store, name, purpose):
+                tokens[name] = Token.open(settings, may_be_away=tokens_may_be_away, recorder=trail)
             opening.callback(tokens[name].close)
         threads = Threads(config.threads(), config.server.queue, config.server.request_seconds)
         opening.callback(threads.close)
@@ -137,8 +140,29 @@ def open_engine(
         )
 
 
+def _stopping(store: Store, purpose: str) -> Callable[..., None]:
+    """For an ExitStack: tells that this process ends, and why, if it does before it is open."""
+
+    def stop(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        record_stop(store, purpose, None if kind is None else kind.__name__)
+
+    return stop
+
+
+@contextmanager
+def _telling_refused_logins(store: Store, token: str, purpose: str) -> Iterator[None]:
+    try:
+        yield
+    except TokenLoginRefused as error:
+        # What follows the token's name is why, with the code if the token was asked.
+        why = error.message.rpartition(": ")[2].removesuffix(".")
+        told = {"token": token, "reason": why, "purpose": purpose}
+        store.record_event("token-login-refused", ENGINE, token, told, outcome=FAILURE)
+        raise
+
+
 def record_stop(store: Store, purpose: str, reason: str | None = None) -> None:
-    """Tell the audit trail that this process ends; `reason` is a few words, if it ends before its time.
+    """Tell the audit trail that this process ends; `reason` is a few words, or an error, if it ends before its time.
 
     A database that does not take it shows as a start without a stop.
     """

@@ -351,11 +351,25 @@ def configuration_sha256(path: Path) -> str:
         raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from error
 
 
-def policy_sha256(config: EngineConfig) -> str:
-    """SHA-256, lower-case hex, of what the file says of who may do what, however it is written: all but where things
-    are."""
+def policy_of(config: EngineConfig) -> str:
+    """What the file says of who may do what, with which keys, and who is believed, however it is written: all but where
+    things are and how much of them there is. Canonical JSON without a secret."""
     policy = _ADAPTER.dump_python(config, mode="json", include=_POLICY, by_alias=True)
-    return hashlib.sha256(json.dumps(policy, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    # A PIN may be said to be in a file by the query of the token's URI, and the witness' may let in whoever has it.
+    policy["tokens"] = {
+        name: {"module": token.module, "uri": token.uri.partition("?")[0]} for name, token in config.tokens.items()
+    }
+    policy["server"] = {"trusted-proxies": list(config.server.trusted_proxies)}
+    witness = config.audit.witness
+    if witness is not None and witness.url is not None:
+        bare, _, query = witness.url.partition("?")
+        policy["audit"]["witness"]["url"] = f"{bare}?{hashlib.sha256(query.encode()).hexdigest()}" if query else bare
+    return json.dumps(policy, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def policy_sha256(config: EngineConfig) -> str:
+    """SHA-256 of that, lower-case hex."""
+    return hashlib.sha256(policy_of(config).encode()).hexdigest()
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

@@ -65,7 +65,9 @@ KINDS: Mapping[str, str] = {
     "request-refused": "A request was refused; where that was no fault of its own, so many times since the last event.",
     ENGINE_STARTED: "A process of the engine has opened its database and is about to open its tokens.",
     "engine-stopped": "A process of the engine has closed its tokens, or ends with one that does not answer.",
-    "policy-changed": "The policy is not the one of the start before.",
+    "policy-changed": "The policy is not the one of the start before; these members of the configuration differ.",
+    "configuration-changed": "The configuration file is not the one of the start before, and its policy is.",
+    "token-login-refused": "A token has refused the login, or one more try might have locked it.",
     "token-lost": "A token does not answer, or not as it did; nothing is signed on it.",
     "token-back": "A token is about to be used again.",
 }

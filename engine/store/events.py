@@ -1,5 +1,6 @@
 """Telling what happens, for the audit trail: in the transaction that makes it so, or in one of its own."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,10 @@ from sqlalchemy import Connection, literal_column, select
 
 from engine.store.chain import SUCCESS, Detail, Event
 from engine.store.database import Database
+from engine.store.differences import list_differences
 from engine.store.rows import ENGINE, Actor
 from engine.store.schema import ENGINE_STARTED, events
+from engine.store.statements import FIND_STATEMENT, keep_statement
 from engine.store.writer import chain_of
 
 # A literal, since the index of the starts is of no use to a statement whose kind is a parameter.
@@ -47,10 +50,12 @@ class Trail:
         """As `_tell`, of what somebody has done to `target`."""
         self._tell(connection, _event(kind, by, target, details or {}, outcome))
 
-    def record_start(
-        self, *, version: str, configuration_sha256: str, policy_sha256: str, purpose: str, host: str
-    ) -> None:
-        """The engine starts; a policy that is not the one of the start before is told as well. Raises StoreError."""
+    def record_start(self, *, version: str, configuration_sha256: str, policy: str, purpose: str, host: str) -> None:
+        """The engine starts; a policy, or else a file, that is not the one of the start before is told as well.
+
+        `policy` is canonical JSON and kept, so that what has changed can be named. Raises StoreError.
+        """
+        policy_sha256 = hashlib.sha256(policy.encode()).hexdigest()
         started: dict[str, Detail | None] = {
             "version": version,
             "configurationSha256": configuration_sha256,
@@ -62,13 +67,28 @@ class Trail:
 
         def work(connection: Connection) -> None:
             last = connection.execute(_LAST_START).scalar_one_or_none()
-            before = None if last is None else json.loads(last).get("policySha256")
+            before = {} if last is None else json.loads(last)
+            keep_statement(connection, policy, self._now())
             self._tell_of(connection, ENGINE_STARTED, ENGINE, "", started)
-            if before is not None and before != policy_sha256:
-                changed = {"policySha256": policy_sha256, "previousPolicySha256": str(before)}
-                self._tell_of(connection, "policy-changed", ENGINE, "", changed)
+            if before.get("policySha256", policy_sha256) != policy_sha256:
+                self._tell_changed_policy(connection, str(before["policySha256"]), policy_sha256, policy)
+            elif before.get("configurationSha256", configuration_sha256) != configuration_sha256:
+                changed = {
+                    "configurationSha256": configuration_sha256,
+                    "previousConfigurationSha256": str(before["configurationSha256"]),
+                }
+                self._tell_of(connection, "configuration-changed", ENGINE, "", changed)
 
         self._database.write(work)
+
+    def _tell_changed_policy(self, connection: Connection, before: str, after: str, policy: str) -> None:
+        kept = connection.execute(FIND_STATEMENT, {"sha256": before}).scalar_one_or_none()
+        told: dict[str, Detail | None] = {
+            "policySha256": after,
+            "previousPolicySha256": before,
+            "changed": None if kept is None else list_differences(json.loads(kept), json.loads(policy)),
+        }
+        self._tell_of(connection, "policy-changed", ENGINE, "", told)
 
     def record_event(
         self,

@@ -200,7 +200,7 @@ keys = Table(
 )
 
 # What grounds and events name by its digest: which key has signed on which token, and how that was held. It can be
-# shown after the key was examined anew, or is gone.
+# shown after the key was examined anew, or is gone. And the policy that a start was made with.
 statements = Table(
     "statements",
     metadata,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from sqlalchemy import Connection
 
 from engine.__main__ import main
 from engine.app import Engine, open_engine
+from engine.config import load_config, policy_of
 from engine.directory.credentials import create_api_key
 from engine.errors import StoreError
 from engine.store import KINDS
@@ -40,8 +42,9 @@ from tests.api.bodies import (
 from tests.api.conftest import Running, keys_call, operator
 from tests.api.managing import meanwhile
 from tests.api.tree import attach, create_service, create_tenant, delete, detach
-from tests.database import change
+from tests.database import change, select
 from tests.in_process import InProcessClient
+from tests.page.live import DEADLINE, ENGINE
 from tests.trail import Told, check_chains, read_trail
 
 EMAIL, PASSWORD = "auditor@example.com", "correct horse battery staple"
@@ -192,12 +195,28 @@ def start(stage: Stage, config: Path | None = None) -> None:
         pass
 
 
-def start_with_another_policy(stage: Stage) -> None:
+def rewritten(stage: Stage, before: str, after: str) -> Path:
+    """Another configuration file beside the one that is served."""
     other = stage.config.with_name("other.toml")
     text = stage.config.read_text(encoding="utf-8")
-    assert "iaca-requires-state = false" in text
-    other.write_text(text.replace("iaca-requires-state = false", "iaca-requires-state = true"), encoding="utf-8")
-    start(stage, other)
+    assert text.count(before) == 1
+    other.write_text(text.replace(before, after), encoding="utf-8")
+    return other
+
+
+def start_with_another_policy(stage: Stage) -> None:
+    start(stage, rewritten(stage, "iaca-requires-state = false", "iaca-requires-state = true"))
+
+
+def check_with_another_pin(stage: Stage) -> None:
+    """In a process of its own: in this one the token is logged in already."""
+    pin = stage.config.with_name("another-pin")
+    pin.write_text("87654321", encoding="utf-8")
+    pin.chmod(0o600)
+    stage.secrets.append("87654321")
+    config = rewritten(stage, 'file = "softhsm/pin"', 'file = "another-pin"')
+    done = subprocess.run([*ENGINE, "check", "--config", config], capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, "the PIN is wrong" in done.stderr) == (77, True), done.stderr
 
 
 def lose_token(stage: Stage) -> None:
@@ -346,6 +365,29 @@ ACTS: dict[str, tuple[Callable[[Stage], object], str, str, Expected]] = {
         "",
         [("engine-started", "success"), ("policy-changed", "success"), ("engine-stopped", "success")],
     ),
+    "the policy before": (
+        start,
+        ITSELF,
+        "",
+        [("engine-started", "success"), ("policy-changed", "success"), ("engine-stopped", "success")],
+    ),
+    "a wrong PIN": (
+        check_with_another_pin,
+        ITSELF,
+        "",
+        [
+            ("engine-started", "success"),
+            ("configuration-changed", "success"),
+            ("token-login-refused", "failure"),
+            ("engine-stopped", "failure"),
+        ],
+    ),
+    "the file before": (
+        start,
+        ITSELF,
+        "",
+        [("engine-started", "success"), ("configuration-changed", "success"), ("engine-stopped", "success")],
+    ),
 }
 ELSEWHERE = {
     "signature-outcome-unknown",  # tests/unit/store/test_events.py
@@ -459,6 +501,56 @@ def present_what_is_no_iaca(stage: Stage) -> httpx.Response:
 
 def order(path: str, value: object, call: str = "certificate") -> Callable[[Stage], httpx.Response]:
     return lambda stage: stage.running.post(call, changed(certificate_body(), path, value))
+
+
+def test_a_refused_login_says_why_and_the_start_that_it_ends_has_failed(stage: Stage) -> None:
+    told = {one.kind: one.details for one in stage.told_by(check_with_another_pin)}
+    start(stage)
+    assert told["token-login-refused"] == {
+        "token": "trial",
+        "reason": "the PIN is wrong (CKR_PIN_INCORRECT)",
+        "purpose": "command",
+    }
+    stopped = told["engine-stopped"]
+    assert (stopped["reason"], stopped["purpose"]) == ("TokenLoginRefused", "command")
+
+
+def test_a_start_that_fails_in_another_way_has_failed_too(stage: Stage) -> None:
+    config = rewritten(stage, "pkcs11:token=engine-trial", "pkcs11:token=nowhere")
+    told = stage.told_by(lambda stage: main(["check", "--config", str(config)]))
+    start(stage)
+    assert "token-login-refused" not in {one.kind for one in told}
+    assert (told[-1].kind, told[-1].outcome, told[-1].details["reason"]) == (
+        "engine-stopped",
+        "failure",
+        "TokenUnavailable",
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        (
+            "allow-delete-in-use = false     # a caller",
+            "allow-delete-in-use = true # a caller",
+            f'services."{KMS_PATH}".allow-delete-in-use',
+        ),
+        ("session-hours = 12.0", "session-hours = 11.0", "accounts.session-hours"),
+        ("events = 1000", "events = 999", "audit.events"),
+        ("iaca-requires-state = false", "iaca-requires-state = true", "policy.iaca-requires-state"),
+        ('# trusted-proxies = ["10.0.0.0/8"]', 'trusted-proxies = ["10.0.0.0/8"]', "server.trusted-proxies"),
+        ('[services."test.tenant1.kms2"]\ntype = "kms"\ntoken = "trial"\n', "", 'services."test.tenant1.kms2"'),
+    ],
+)
+def test_what_has_changed_in_the_policy_is_told_by_name(stage: Stage, before: str, after: str, changed: str) -> None:
+    config = rewritten(stage, before, after)
+    start(stage)
+    (one,) = [one for one in stage.told_by(lambda stage: start(stage, config)) if one.kind == "policy-changed"]
+    (back,) = [one for one in stage.told_by(start) if one.kind == "policy-changed"]
+    assert one.details["changed"] == back.details["changed"] == [changed]
+    assert one.details["previousPolicySha256"] == back.details["policySha256"]
+    kept = select(stage.url, f"SELECT statement FROM statements WHERE sha256 = '{one.details['policySha256']}'")
+    assert kept == [(policy_of(load_config(config)),)]
 
 
 CA_KEY = f"{KMS_PATH}.ca-secp256r1"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import KmsConfig, PinConfig, X509ServiceConfig, load_config
+from engine.config import KmsConfig, PinConfig, X509ServiceConfig, load_config, policy_of, policy_sha256
 from engine.errors import ConfigError
 from engine.trial.quickstart import CONFIGURATION, KMS_PATH, SERVICE_PATH
 
@@ -196,3 +196,47 @@ def test_hosts_are_kept_in_the_spelling_that_is_compared(tmp_path: Path) -> None
     config = load_config(write(tmp_path, text))
     assert config.organizations["test"].host_aliases == ("engine.example.com", "engine.localhost", "[::1]", "127.0.0.1")
     assert config.server.base_domain == "example.org"
+
+
+WITNESS = 'witness = { file = "audit-witness.jsonl" }'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "decides"),
+    [
+        ('module = "/usr/lib', 'module = "/opt/lib', True),
+        ("pkcs11:token=engine-trial", "pkcs11:token=another", True),
+        ("pkcs11:token=engine-trial", "pkcs11:token=engine-trial?pin-source=file:/pin", False),
+        ('# trusted-proxies = ["10.0.0.0/8"]', 'trusted-proxies = ["10.0.0.0/8"]', True),
+        ("allow-delete-in-use = false     # a caller", "allow-delete-in-use = true # a caller", True),
+        ('stores = ["test.tenant1.x509-store-1"]', "stores = []", True),
+        ("custody-minutes = 60\n\n# A KMS", "custody-minutes = 61\n\n# A KMS", True),
+        ('tenants = ["tenant1"]', 'tenants = ["tenant1", "tenant2"]', True),
+        ("iaca-requires-state = false", "iaca-requires-state = true", True),
+        ("session-hours = 12.0", "session-hours = 13.0", True),
+        ("longest-seconds = 600.0", "longest-seconds = 700.0", True),
+        (WITNESS, 'witness = { url = "https://w.example.com/a?b" }', True),
+        ("seconds = 60.0          # and", "seconds = 60.0 # and", False),
+        ('pin = { file = "softhsm/pin" }', 'pin = { environment = "PIN" }', False),
+        ("port = 8080", "port = 8081", False),
+        ("queue = 512", "queue = 513", False),
+    ],
+)
+def test_the_policy_is_what_decides_what_may_be_signed_and_who_is_believed(
+    tmp_path: Path, before: str, after: str, decides: bool
+) -> None:
+    assert VALID.count(before) == 1
+    usual = load_config(write(tmp_path, VALID))
+    other = load_config(write(tmp_path, VALID.replace(before, after)))
+    assert (policy_of(other) != policy_of(usual)) == decides
+    assert (policy_sha256(other) != policy_sha256(usual)) == decides
+
+
+def test_no_secret_is_in_the_policy(tmp_path: Path) -> None:
+    text = VALID.replace(WITNESS, 'witness = { url = "https://w.example.com/a?key=hunter2" }')
+    text = text.replace("token=engine-trial", "token=engine-trial?pin-source=file:/hunter2")
+    text = text.replace('SOFTHSM2_CONF = "./softhsm/softhsm2.conf"', 'SECRET = "hunter2"')
+    policy = policy_of(load_config(write(tmp_path, text)))
+    assert "https://w.example.com/a?" in policy
+    assert "hunter2" not in policy
+    assert policy != policy_of(load_config(write(tmp_path, text.replace("key=hunter2", "key=hunter3"))))

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from engine.errors import AlreadyExists, NotFound, StoreError
 from engine.store import KINDS, Operator, Store
 from engine.store.schema import events
+from tests.database import change
 from tests.trail import check_chains, read_trail
 from tests.unit.store.conftest import close_dangling
 
@@ -179,12 +181,44 @@ def test_what_could_not_be_recorded_is_closed_by_its_own_process(store, database
     assert kinds(database_url)[-1] == "signature-outcome-unknown"
 
 
-def test_a_policy_that_is_not_the_one_of_the_start_before_is_told_of(store, database_url):
-    for policy in ("a" * 64, "a" * 64, "b" * 64):
-        store.record_start(version="1", configuration_sha256="c" * 64, policy_sha256=policy, purpose="serve", host="h")
+POLICIES = ('{"a":1,"b":{"c":2}}', '{"a":1,"b":{"c":3}}')
+DIGESTS = tuple(sha256(policy.encode()).hexdigest() for policy in POLICIES)
+
+
+def start(store, policy=POLICIES[0], configuration="c" * 64):
+    store.record_start(version="1", configuration_sha256=configuration, policy=policy, purpose="serve", host="h")
+
+
+def test_a_policy_that_is_not_the_one_of_the_start_before_is_told_of_with_what_differs(store, database_url, rows):
+    for policy in (POLICIES[0], POLICIES[0], POLICIES[1]):
+        start(store, policy)
     assert kinds(database_url) == ["engine-started"] * 3 + ["policy-changed"]
+    started, changed = (one.details for one in read_trail(database_url)[-2:])
+    assert (started["policySha256"], started["host"]) == (DIGESTS[1], "h")
+    assert changed == {"policySha256": DIGESTS[1], "previousPolicySha256": DIGESTS[0], "changed": ["b.c"]}
+    assert sorted(rows("SELECT sha256, statement FROM statements")) == sorted(zip(DIGESTS, POLICIES, strict=True))
+
+
+def test_a_policy_before_policies_were_kept_is_told_of_without_what_differs(store, database_url):
+    start(store)
+    change(database_url, "DELETE FROM statements")
+    start(store, POLICIES[1])
     changed = read_trail(database_url)[-1].details
-    assert changed == {"policySha256": "b" * 64, "previousPolicySha256": "a" * 64}
+    assert changed == {"policySha256": DIGESTS[1], "previousPolicySha256": DIGESTS[0]}
+
+
+def test_a_file_that_says_the_same_in_another_way_is_told_of(store, database_url):
+    for configuration in ("c" * 64, "d" * 64, "d" * 64):
+        start(store, configuration=configuration)
+    assert kinds(database_url) == [*["engine-started"] * 2, "configuration-changed", "engine-started"]
+    changed = read_trail(database_url)[2].details
+    assert changed == {"configurationSha256": "d" * 64, "previousConfigurationSha256": "c" * 64}
+
+
+def test_a_policy_that_changes_with_its_file_is_told_of_once(store, database_url):
+    start(store)
+    start(store, POLICIES[1], "d" * 64)
+    assert kinds(database_url) == ["engine-started"] * 2 + ["policy-changed"]
 
 
 def test_who_changes_what_is_told_of_with_their_name_and_place(store, database_url, foreign):
