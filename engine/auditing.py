@@ -76,16 +76,3 @@ def check_audit_key(config: AuditConfig, store: Store) -> None:
         raise ConfigError(
             f"audit.key: expected a key that signs nothing else, and {config.key} has signed something else already."
         )
-
-
-def audit_lines(config: AuditConfig) -> tuple[str, ...]:
-    """For people: what becomes of the audit trail."""
-    if config.key is None:
-        return ("audit: WARNING: no audit.key is set, so the audit trail has no signed checkpoints",)
-    lines = (
-        f"audit: checkpoints by {config.key}, every {config.events} events or {config.seconds:g} seconds; nothing is "
-        f"signed when there was none for {config.longest_seconds:g} seconds",
-    )
-    if config.witness is None:
-        return (*lines, "audit: WARNING: no audit.witness is set, so a trail whose end is cut off looks whole")
-    return (*lines, f"audit: witness {config.witness.file or config.witness.url}")

@@ -8,7 +8,7 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,7 @@ from engine.audit.stored import load_event
 from engine.audit.verifier import canonical
 from engine.commands.audit_sweep import add_sweep
 from engine.commands.audit_verify import add_verify
+from engine.commands.piping import piping
 from engine.config import load_config
 from engine.errors import ConfigError
 from engine.store import KINDS, StoredTrail, WantedEvents, read_keys, reading_trail
@@ -39,7 +40,9 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--since", type=_time, metavar="TIME", help="ISO 8601; UTC unless it says otherwise")
         one.add_argument("--until", type=_time, metavar="TIME", help="what was then or later is left out")
         one.add_argument("--key", metavar="PATH", help="of this key")
-        one.add_argument("--certificate", metavar="HEX", help="of this serial number, or SHA-256 of a certificate")
+        one.add_argument(
+            "--certificate", metavar="HEX", help="of this serial number, or SHA-256 of a certificate, in hex"
+        )
         one.add_argument("--actor", metavar="ID", help="by this credential; account:EMAIL for a person")
         one.add_argument("--kind", action="append", default=[], help="of this kind; may be repeated")
         one.add_argument("--config", type=Path, required=True, help="the configuration file")
@@ -81,8 +84,10 @@ def _list(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     with reading_trail(config.store.url, store_password(config.store)) as trail:
         rows = trail.latest_events(_wanted(options), options.limit)
-    for row in rows:
-        sys.stdout.write(f"{_line(row)}\n")
+    if not rows:
+        sys.stderr.write("no event matches\n")
+    with piping() as output:
+        _write(map(_line, rows), output)
     return 0
 
 
@@ -105,7 +110,8 @@ def _export(options: argparse.Namespace) -> int:
     with reading_trail(config.store.url, store_password(config.store)) as trail:
         lines = _exported(trail, _wanted(options))
         if options.output is None:
-            _write(lines, sys.stdout)
+            with piping() as output:
+                _write(lines, output)
             return 0
         try:
             with options.output.open("x", encoding="utf-8") as file:
@@ -115,7 +121,7 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(lines: Iterator[str], file: TextIO) -> None:
+def _write(lines: Iterable[str], file: TextIO) -> None:
     for line in lines:
         file.write(f"{line}\n")
     file.flush()
@@ -144,6 +150,6 @@ def _key(options: argparse.Namespace) -> int:
 
 
 def _kinds(options: argparse.Namespace) -> int:
-    for kind, sentence in KINDS.items():
-        sys.stdout.write(f"{kind}: {sentence}\n")
+    with piping() as output:
+        _write((f"{kind}: {sentence}" for kind, sentence in KINDS.items()), output)
     return 0

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from engine.app import open_engine
-from engine.auditing import audit_lines, check_audit_key
+from engine.auditing import check_audit_key
+from engine.commands.audit_lines import audit_lines
 from engine.commands.operator import operator
 from engine.commands.serve import say
 from engine.directory import Directory, Resource

@@ -5,11 +5,11 @@ be serving.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from engine.app import store_password
 from engine.audit.evidence import find_recorded, render_evidence
+from engine.commands.piping import piping
 from engine.config import load_config
 from engine.errors import ConfigError, NotFound, StoreUnavailable
 from engine.store import reading_evidence
@@ -43,8 +43,8 @@ def _evidence(options: argparse.Namespace) -> int:
         )
     text = render_evidence(evidence)
     if options.output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        with piping() as output:
+            output.write(text)
         return 0
     try:
         with options.output.open("x", encoding="utf-8") as file:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.commands.audit_lines import audit_warnings
 from engine.config import load_config
 from engine.pin import ask_pins
 from engine.serving.listening import base_url, open_socket
@@ -41,6 +42,7 @@ def serving(config: Path, options: argparse.Namespace) -> Iterator[tuple[Supervi
     The event is set when it is over; the text is where it serves.
     """
     loaded = load_config(config)
+    say(*audit_warnings(loaded.audit))
     pins = ask_pins(loaded.typed_pins())
     host, port = loaded.server.host, loaded.server.port
     with (

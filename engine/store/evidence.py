@@ -1,7 +1,6 @@
 """What was recorded of one certificate, for the evidence of how it came about; also for who reads beside engines."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import ConfigError, NotFound
 from engine.store.address import Secret
+from engine.store.certificate_names import load_certificate_name
 from engine.store.checkpoints import CoveredEvents
 from engine.store.database import reading_beside
 from engine.store.faults import store_error
@@ -18,8 +18,6 @@ from engine.store.rows import IssuedRow
 from engine.store.schema import TELLS_CUSTODY, certificates, entries, events, intents, statements
 from engine.store.statements import FIND_STATEMENT
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SERIAL_NUMBER = re.compile(r"[0-9a-f]{1,40}")
 _ISSUED: Select[Any] = select(
     certificates.c.sha256,
     certificates.c.der,
@@ -73,19 +71,15 @@ class EvidenceRecords(CoveredEvents):
         raise NotFound(f"No certificate is at {path}.")
 
     def find_issued(self, text: str) -> IssuedRow:
-        """The certificate with this serial number or SHA-256, in hex, with or without colons.
+        """The certificate with this serial number or SHA-256, in hex.
 
         Raises NotFound, ConfigError for what is neither, or is the serial number of several: its details name them.
         """
-        wanted = text.lower().replace(":", "").removeprefix("0x")
-        if _SHA256.fullmatch(wanted):
-            return self._find_by_sha256(wanted)
-        wanted = wanted.lstrip("0") or wanted
-        if not _SERIAL_NUMBER.fullmatch(wanted):
-            raise ConfigError(
-                f"Expected a serial number of at most 40 hex digits, or a SHA-256 of 64, found {text[:80]!a}."
-            )
-        told = [_details(row) for row in self._of_serial_number(wanted.zfill(40)) if row.kind == "certificate-signed"]
+        serial_number, sha256 = load_certificate_name(text)
+        if serial_number is None:
+            return self._find_by_sha256(sha256 or "")
+        wanted = serial_number.lstrip("0") or "0"
+        told = [_details(row) for row in self._of_serial_number(serial_number) if row.kind == "certificate-signed"]
         found = sorted({str(details.get("certificateSha256")) for details in told})
         if len(found) > 1:
             raise ConfigError(
@@ -93,7 +87,7 @@ class EvidenceRecords(CoveredEvents):
                 details=found,
             )
         if not found:
-            raise NotFound(f"The audit trail tells of no certificate with the serial number {wanted}.")
+            raise NotFound(f"The audit trail tells of no certificate with the serial number {wanted}, in hex.")
         return self._find_by_sha256(found[0])
 
     def list_signature_events(self, issued: IssuedRow) -> list[Row[Any]]:

@@ -1,6 +1,5 @@
 """Which events of the audit trail somebody wants to see."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,11 +7,10 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from engine.errors import ConfigError
+from engine.store.certificate_names import load_certificate_name
 from engine.store.chain import KINDS, sha256_hex
 from engine.store.schema import certificates, events
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SERIAL_NUMBER = re.compile(r"[0-9a-f]{1,40}")
 _CERTIFICATE = select(certificates.c.serial_number, certificates.c.issuer).where(
     certificates.c.sha256 == bindparam("sha256")
 )
@@ -54,15 +52,13 @@ class WantedEvents:
 
 
 def _of_certificate(connection: Connection, text: str) -> list[ColumnElement[bool]]:
-    wanted = text.lower().replace(":", "").removeprefix("0x")
-    if _SHA256.fullmatch(wanted):
-        names_it = events.c.details.contains(f'"certificateSha256":"{wanted}"')
-        row = connection.execute(_CERTIFICATE, {"sha256": wanted}).first()
-        if row is None:
-            return [names_it]
-        # Before it was signed, it was known by its issuer and its serial number.
-        is_its = events.c.details.contains(f'"issuerSha256":"{sha256_hex(row.issuer)}"')
-        return [events.c.serial_number == row.serial_number, or_(names_it, is_its)]
-    if _SERIAL_NUMBER.fullmatch(wanted):
-        return [events.c.serial_number == wanted.zfill(40)]
-    raise ConfigError(f"Expected a serial number of at most 40 hex digits, or a SHA-256 of 64, found {text[:80]!a}.")
+    serial_number, sha256 = load_certificate_name(text)
+    if serial_number is not None:
+        return [events.c.serial_number == serial_number]
+    names_it = events.c.details.contains(f'"certificateSha256":"{sha256}"')
+    row = connection.execute(_CERTIFICATE, {"sha256": sha256}).first()
+    if row is None:
+        return [names_it]
+    # Before it was signed, it was known by its issuer and its serial number.
+    is_its = events.c.details.contains(f'"issuerSha256":"{sha256_hex(row.issuer)}"')
+    return [events.c.serial_number == row.serial_number, or_(names_it, is_its)]

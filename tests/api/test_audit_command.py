@@ -1,6 +1,8 @@
 """`signing-engine audit list` and `export`: what is asked for and nothing else, from the database alone."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from engine.store import KINDS, Operator
 from engine.trial.quickstart import KMS_PATH, SERVICE_PATH
 from tests.api.bodies import certificate_body
 from tests.api.conftest import Running
+from tests.page.live import DEADLINE, ENGINE
 from tests.trail import read_trail
 
 Lines = Callable[..., list[str]]
@@ -68,10 +71,47 @@ def test_a_certificate_is_found_by_its_serial_number_and_by_its_digest(
 ) -> None:
     wanted = ["signature-intended", "certificate-signed"]
     serial, digest = f"{certificate.serial_number:x}", certificate.fingerprint(SHA256())
-    for text in (serial, serial.upper(), digest.hex(), digest.hex(":").upper()):
+    for text in (serial, serial.upper(), f"0x{serial}", digest.hex(), digest.hex(":").upper(), digest.hex(" ")):
         assert [one["kind"] for one in exported(lines, "--certificate", text)] == wanted
     assert exported(lines, "--certificate", "ab" * 32) == []
     assert exported(lines, "--certificate", "ab") == []
+
+
+def test_a_filter_that_nothing_meets_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in ((["--certificate", "ab"], "no event matches\n"), (["--limit", "1"], "")):
+        assert main(["audit", "list", *words, "--config", str(config)]) == 0
+        printed = capsys.readouterr()
+        assert (printed.err, bool(printed.out)) == (said, not said)
+
+
+@pytest.mark.parametrize("command", ["list", "export", "kinds"])
+def test_who_reads_no_further_ends_the_command_quietly(config: Path, command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*ENGINE, "audit", command, *([] if command == "kinds" else ["--config", config])]
+    with open(writer, "wb") as output:
+        done = subprocess.run(words, stdout=output, stderr=subprocess.PIPE, timeout=DEADLINE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_evidence_that_nobody_reads_ends_the_command_quietly(
+    running: Running, config: Path, certificate: x509.Certificate
+) -> None:
+    assert running.engine.checkpoints is not None
+    running.engine.checkpoints.cover_all()
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*ENGINE, "evidence", f"{certificate.serial_number:x}", "--config", config]
+    with open(writer, "wb") as output:
+        done = subprocess.run(words, stdout=output, stderr=subprocess.PIPE, timeout=DEADLINE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_help_says_that_a_certificate_is_named_in_hex(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["audit", "list"], ["audit", "export"], ["evidence"]):
+        with pytest.raises(SystemExit):
+            main([*words, "--help"])
+        assert "in hex" in " ".join(capsys.readouterr().out.split())
 
 
 def test_events_are_found_by_key_actor_kind_and_time(running: Running, lines: Lines) -> None:

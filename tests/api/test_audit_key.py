@@ -1,12 +1,17 @@
 """The key that signs checkpoints of the audit trail signs nothing else, and no key signs while there are none."""
 
+import base64
+import json
 import re
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -20,7 +25,9 @@ from engine.store import Operator
 from engine.x509.spki import load_spki, render_public_jwk
 from tests.api.bodies import certificate_body, changed, described_jwk, hosted, private_jwk
 from tests.api.conftest import Running, keys_call, operator
+from tests.database import new_database_url
 from tests.in_process import InProcessClient
+from tests.page.live import DEADLINE, ENGINE
 from tests.trail import read_trail
 
 AUDIT_KMS = "engine.audit.kms"
@@ -265,7 +272,13 @@ def test_an_audit_key_that_has_signed_a_certification_request_is_refused(config:
 
 
 @pytest.mark.parametrize("afterwards", ["another", "none"])
-def test_a_key_that_was_the_audit_key_signs_nothing_else_and_gets_no_certificate(config: Path, afterwards: str) -> None:
+def test_a_key_that_was_the_audit_key_signs_nothing_else_and_gets_no_certificate(
+    config: Path, tmp_path: Path, afterwards: str
+) -> None:
+    # A database apart, as the trail of the others is verified under one key.
+    text = config.read_text(encoding="utf-8")
+    (line,) = re.findall(r"^url = .*$", text, re.MULTILINE)
+    config.write_text(text.replace(line, f'url = "{new_database_url(tmp_path)}"'), encoding="utf-8")
     former, later, jwk = f"was-{afterwards}", f"is-{afterwards}", private_jwk(ec.generate_private_key(ec.SECP256R1()))
     with auditing(with_audit_key(config, None), "command") as audited:
         audited.generate(later)
@@ -306,6 +319,87 @@ def test_check_says_what_is_missing(config: Path, capsys: pytest.CaptureFixture[
     config.write_text(text.replace(f'key = "{AUDIT_KEY}"', "#"), encoding="utf-8")
     assert main(["check", "--config", str(config)]) == 0
     assert "WARNING: no audit.key is set" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("witness = {", "# witness = {", "audit: WARNING: no audit.witness is set"),
+        (f'key = "{AUDIT_KEY}"', "#", "audit: WARNING: no audit.key is set"),
+        ("", "", ""),
+    ],
+)
+def test_serve_says_what_is_missing(config: Path, before: str, after: str, said: str) -> None:
+    config.write_text(config.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+    command = [*ENGINE, "serve", "--config", config, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(said or "Serving on ")
+        process.terminate()
+        process.communicate(timeout=DEADLINE)
+
+
+class Keeping(BaseHTTPRequestHandler):
+    """A witness that keeps what it is sent, or answers 503."""
+
+    kept: ClassVar[list[bytes]] = []
+    is_open: ClassVar[bool] = True
+
+    def do_POST(self) -> None:
+        line = self.rfile.read(int(self.headers["content-length"]))
+        if self.is_open:
+            self.kept.append(line)
+        self.send_response(204 if self.is_open else 503)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def witness() -> Iterator[str]:
+    Keeping.kept, Keeping.is_open = [], True
+    with HTTPServer(("127.0.0.1", 0), Keeping) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}/checkpoints"
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_witness_by_url_has_every_checkpoint_and_nothing_is_signed_when_it_refuses(
+    config: Path, witness: str
+) -> None:
+    text = config.read_text(encoding="utf-8")
+    (line,) = re.findall(r"^witness = .*$", text, re.MULTILINE)
+    config.write_text(text.replace(line, f'witness = {{ url = "{witness}" }}'), encoding="utf-8")
+    with auditing(config) as audited:
+        keeper = audited.engine.checkpoints
+        assert keeper is not None
+        keeper.cover_all()
+        keeper.gate.tell(-60)
+        audited.generate("witnessed")
+        assert audited.issue(self_signed("witnessed")).status_code == 200
+        keeper.cover_all()
+        told = [json.loads(one) for one in Keeping.kept]
+        last = audited.engine.store.find_checkpoint(json.loads(told[-1]["statement"])["number"])
+        assert told[-1] == {
+            "statement": last.statement,
+            "signature": base64.b64encode(last.signature or b"").decode(),
+            "key": base64.b64encode(last.spki).decode(),
+        }
+        Keeping.is_open = False
+        audited.engine.store.record_event("log-in", Operator("a test"))
+        with pytest.raises(StoreUnavailable, match="The witness of the audit trail answered 503; expected 2xx"):
+            keeper.cover_all()
+        before = audited.signatures
+        assert audited.issue(self_signed("witnessed")).status_code == 503
+        assert audited.signatures == before
+        Keeping.is_open = True
+        keeper.cover_all()
+        keeper.gate.tell(-60)
+        assert audited.issue(self_signed("witnessed")).status_code == 200
+    assert len(Keeping.kept) >= 3
 
 
 def test_without_an_audit_key_there_are_no_checkpoints_and_everything_else(config: Path) -> None:
