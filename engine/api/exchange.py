@@ -160,25 +160,28 @@ def route(operation: Operation[Any], directory: Directory, body_limit: int, requ
                 render=lambda issued: json_text(operation.render(issued)),
             )
 
-        async def attempt() -> Response:
-            nobody = Caller(
-                credential_id=NOBODY,
-                target=target,
-                request_id=request_id,
-                request_digest=hashlib.sha256(octets).hexdigest(),
-                source=source,
-            )
-            progress = _Progress(nobody)
-            try:
-                return await directory.run(lambda: work(progress))
-            except (TokenBusy, TokenUnavailable) as error:
-                if not progress.is_over:  # there was no thread for it, or it is still at work in one
-                    directory.refusals.count_fault(refusal(progress, error))
-                raise
+        nobody = Caller(
+            credential_id=NOBODY,
+            target=target,
+            request_id=request_id,
+            request_digest=hashlib.sha256(octets).hexdigest(),
+            source=source,
+        )
+        latest = _Progress(nobody)
 
-        if operation.issues and HEADER in headers:
-            return await in_turn(attempt, request_seconds)
-        return await attempt()
+        async def attempt() -> Response:
+            nonlocal latest
+            latest = progress = _Progress(nobody)
+            return await directory.run(lambda: work(progress))
+
+        try:
+            if operation.issues and HEADER in headers:
+                return await in_turn(attempt, request_seconds)
+            return await attempt()
+        except (RequestUnderWay, TokenBusy, TokenUnavailable) as error:
+            if not latest.is_over:  # there was no thread for it, or it is still at work in one
+                directory.refusals.count_fault(refusal(latest, error))
+            raise
 
     return Route(operation.path, endpoint, methods=[operation.method])
 

@@ -3,6 +3,7 @@
 The directory here is the smallest thing the application accepts; everything else is tested against a real token.
 """
 
+import asyncio
 import logging
 import re
 import threading
@@ -15,13 +16,25 @@ import pytest
 
 from engine.api import build_application
 from engine.directory import NOBODY, Permission, Refusal
-from engine.errors import EngineError, MalformedRequest, NotFound, StoreError, TokenBusy, TokenUnavailable
+from engine.errors import (
+    EngineError,
+    MalformedRequest,
+    NotFound,
+    RequestUnderWay,
+    StoreError,
+    TokenBusy,
+    TokenUnavailable,
+)
 from engine.issuance import Caller
 from tests.in_process import InProcessClient
 
 CALL = "/v1/test.tenant1.x509-service-1/x509-service-api/csrs"
 SECRET = "c2VjcmV0"
 KEY = {"type": "jwk-encoded-key-descriptor", "jwk": {"kty": "EC", "d": SECRET}}
+IACA = {
+    "iacaKeyDesc": KEY,
+    "certificateData": {"country": "DE", "commonName": "A", "issuerAlternativeNameConf": {"uri": "https://a.example"}},
+}
 BODY = {"type": "generic", "subjectKeyDescriptor": KEY, "subjectName": {"commonName": "A"}}
 
 
@@ -65,6 +78,9 @@ class SmallDirectory:
 
     def find_credential(self, secret: str) -> KnownCredential | None:
         return KnownCredential() if secret == "right" else None
+
+    def find_kept_answer(self, scope: str, key: str) -> None:
+        return None
 
     def find_former_credential(self, secret: str) -> str | None:
         return "former" if secret == "revoked" else None
@@ -165,9 +181,11 @@ def test_what_there_was_no_thread_for_is_told_of_though_nobody_has_looked_who_se
     assert (told.by.credential_id, told.step, type(told.error)) == (NOBODY, "credential", TokenBusy)
 
 
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "one"}])
 def test_what_takes_too_long_is_told_of_while_it_is_under_way(
-    client: InProcessClient, directory: SmallDirectory, monkeypatch: pytest.MonkeyPatch
+    directory: SmallDirectory, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
+    """Also where the patience with an Idempotency-Key ends before that of the threads."""
     begun, over = threading.Event(), threading.Event()
 
     def wait(self: SmallDirectory, path: str) -> NoReturn:
@@ -176,17 +194,22 @@ def test_what_takes_too_long_is_told_of_while_it_is_under_way(
         raise NotFound("It is over.")
 
     async def run(work: Callable[[], Any]) -> Any:
-        thread = threading.Thread(target=_silent, args=[work], daemon=True)
-        thread.start()
-        begun.wait(30)
+        threading.Thread(target=_silent, args=[work], daemon=True).start()
+        assert begun.wait(30)
+        if headers:
+            await asyncio.sleep(30)
         raise TokenUnavailable("It did not answer in time.")
 
     monkeypatch.setattr(SmallDirectory, "x509_service", wait)
     directory.run = run  # type: ignore[method-assign]
-    assert client.post(CALL, json=BODY).status_code == 503
+    application = build_application(directory, request_seconds=0.2)
+    with InProcessClient(application, {"authorization": "Bearer right", **headers}) as client:
+        assert client.post(CALL.replace("csrs", "iso/iacas"), json=IACA).status_code == 503
     over.set()
     (told,) = directory.refusals.faults
-    assert (told.by.credential_id, told.step, type(told.error)) == ("tester", "work", TokenUnavailable)
+    assert (told.by.credential_id, told.step, told.outcome) == ("tester", "work", "refused")
+    assert type(told.error) is (RequestUnderWay if headers else TokenUnavailable)
+    assert directory.refusals.refused == []
 
 
 def _silent(work: Callable[[], Any]) -> None:
