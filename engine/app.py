@@ -49,7 +49,7 @@ from engine.store.chain import FAILURE, SUCCESS, Detail
 from engine.store.sweeping import close_dangling_intents
 from engine.token import Token, TokenSettings
 from engine.token_trail import TokenTrail
-from engine.whereabouts import machine_name
+from engine.whereabouts import local_source, machine_name
 
 _LOG = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ def open_engine(
             policy=policy_of(config),
             purpose=purpose,
             host=machine_name(),
+            source=local_source(),
         )
         opening.push(_stopping(store, purpose))
         if purpose == SERVE:

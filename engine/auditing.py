@@ -9,6 +9,7 @@ from engine.audit.witness import FileWitness, UrlWitness
 from engine.config import AuditConfig, WitnessConfig
 from engine.directory import Kms
 from engine.directory.audit_guard import AuditGuard
+from engine.directory.signers import jwk_name
 from engine.errors import ConfigError, NotFound
 from engine.store import Store
 
@@ -72,7 +73,8 @@ def check_audit_key(config: AuditConfig, store: Store) -> None:
         raise ConfigError(f"audit.key: expected a key of its own, and {', '.join(others)} stands for {config.key} too.")
     if store.has_issued(row.spki_sha256):
         raise ConfigError(f"audit.key: expected a key that signs nothing else, and {config.key} has a certificate.")
-    if store.has_signed(config.key, even_in_vain=row.spki_sha256 not in store.list_checkpoint_keys()):
+    names = (config.key, jwk_name(row.spki_sha256))  # it may have been brought along before it was imported
+    if store.has_signed(names, even_in_vain=row.spki_sha256 not in store.list_checkpoint_keys()):
         raise ConfigError(
             f"audit.key: expected a key that signs nothing else, and {config.key} has signed something else already."
         )

@@ -15,9 +15,10 @@ def machine_name() -> str:
 
 
 def local_source() -> str:
-    """For commands, in the place of an address: `local:host=…,uid=…,user=…`, and `sudo=…` with who has called sudo.
+    """For commands and starts, in the place of an address: `local:host=…,uid=…,user=…,sudo=…`.
 
-    The user is whoever has begun the process; `user` is left out where nobody has that number.
+    The user is whoever has begun the process, without a name where nobody has that number; `sudo` is whoever has called
+    sudo for it, if anybody has.
     """
     uid = os.getuid()
     parts = [f"host={machine_name()}", f"uid={uid}"]

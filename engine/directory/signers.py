@@ -38,6 +38,11 @@ class HostedSigner:
         return self.token.sign(self.reference, algorithm, message)
 
 
+def jwk_name(spki_sha256: str) -> str:
+    """What records call a key that a request has brought along, by the SHA-256 of its SubjectPublicKeyInfo, hex."""
+    return f"jwk:{spki_sha256}"
+
+
 @dataclass(frozen=True, slots=True)
 class JwkSigner:
     """A private JWK that becomes a session object of a token for the length of one signature."""
@@ -49,7 +54,7 @@ class JwkSigner:
     @property
     def name(self) -> str:
         """`jwk:` and the SHA-256 of the SubjectPublicKeyInfo."""
-        return f"jwk:{self.public_key.sha256}"
+        return jwk_name(self.public_key.sha256)
 
     @property
     def custody_sha256(self) -> None:

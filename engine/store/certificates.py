@@ -1,10 +1,11 @@
 """Certificates and their places in certificate stores."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     Connection,
@@ -94,16 +95,9 @@ _SPKI = certificates.c.spki_sha256 == bindparam("spki_sha256")
 # through all that is in the stores.
 _ISSUED = select(certificates.c.sha256).where(_SPKI, certificates.c.intent_id.is_not(None)).limit(1)
 # What a key has signed that is neither its own proof nor a checkpoint; by the index of keys, however much there is.
-_SIGNED = (
-    select(events.c.sequence)
-    .where(events.c.signing_key == bindparam("signing_key"), events.c.kind.in_(_SIGNATURES))
-    .limit(1)
-)
-_INTENDED = (
-    select(intents.c.intent_id)
-    .where(intents.c.signing_key == bindparam("signing_key"), intents.c.kind != "proof")
-    .limit(1)
-)
+_NAMES: BindParameter[list[str]] = bindparam("names", expanding=True)
+_SIGNED = select(events.c.sequence).where(events.c.signing_key.in_(_NAMES), events.c.kind.in_(_SIGNATURES)).limit(1)
+_INTENDED = select(intents.c.intent_id).where(intents.c.signing_key.in_(_NAMES), intents.c.kind != "proof").limit(1)
 _STORES = (entries.c.store_path + "").in_(bindparam("store_paths", expanding=True))
 _VOUCHED_BELOW = entries.c.vouched_below + "."
 _TRUSTED = or_(
@@ -308,12 +302,12 @@ class Certificates(Trail):
         """Whether a certificate for a key (SHA-256 of its SubjectPublicKeyInfo, hex) was issued here. StoreError."""
         return bool(self._database.read(_ISSUED, {"spki_sha256": spki_sha256}))
 
-    def has_signed(self, path: str, *, even_in_vain: bool) -> bool:
-        """Whether the key at `path` has signed a certificate, a certification request or to be measured. StoreError.
+    def has_signed(self, names: Sequence[str], *, even_in_vain: bool) -> bool:
+        """Whether a key of these names has signed a certificate, a certification request or to be measured. StoreError.
 
         With `even_in_vain` also whether it was to sign one and nothing came of it, or no trail was kept then.
         """
-        wanted = {"signing_key": path}
+        wanted = {"names": list(names)}
         return bool(self._database.read(_SIGNED, wanted) or (even_in_vain and self._database.read(_INTENDED, wanted)))
 
     def is_ca_key(self, spki_sha256: str, organization: str) -> bool:

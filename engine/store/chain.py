@@ -106,7 +106,7 @@ class Event:
     actor: str = ""
     """The id of a credential, or who it was without one."""
     source: str = ""
-    """The address that the request came from; for commands, the machine and user."""
+    """The address that the request came from; for commands and starts, the machine and user."""
     target: str = ""
     request_id: str = ""
     details: Mapping[str, Detail | None] = field(default_factory=dict)

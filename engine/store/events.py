@@ -11,7 +11,7 @@ from sqlalchemy import Connection, literal_column, select
 from engine.store.chain import SUCCESS, Detail, Event
 from engine.store.database import Database
 from engine.store.differences import list_differences
-from engine.store.rows import ENGINE, Actor
+from engine.store.rows import ENGINE, Actor, Operator
 from engine.store.schema import ENGINE_STARTED, events
 from engine.store.statements import FIND_STATEMENT, keep_statement
 from engine.store.writer import chain_of
@@ -50,11 +50,15 @@ class Trail:
         """As `_tell`, of what somebody has done to `target`."""
         self._tell(connection, _event(kind, by, target, details or {}, outcome))
 
-    def record_start(self, *, version: str, configuration_sha256: str, policy: str, purpose: str, host: str) -> None:
+    def record_start(
+        self, *, version: str, configuration_sha256: str, policy: str, purpose: str, host: str, source: str
+    ) -> None:
         """The engine starts; a policy, or else a file, that is not the one of the start before is told as well.
 
-        `policy` is canonical JSON and kept, so that what has changed can be named. Raises StoreError.
+        `policy` is canonical JSON and kept, so that what has changed can be named. `source` is who has started it.
+        Raises StoreError.
         """
+        by = Operator(ENGINE.credential_id, source)
         policy_sha256 = hashlib.sha256(policy.encode()).hexdigest()
         started: dict[str, Detail | None] = {
             "version": version,
@@ -69,26 +73,26 @@ class Trail:
             last = connection.execute(_LAST_START).scalar_one_or_none()
             before = {} if last is None else json.loads(last)
             keep_statement(connection, policy, self._now())
-            self._tell_of(connection, ENGINE_STARTED, ENGINE, "", started)
+            self._tell_of(connection, ENGINE_STARTED, by, "", started)
             if before.get("policySha256", policy_sha256) != policy_sha256:
-                self._tell_changed_policy(connection, str(before["policySha256"]), policy_sha256, policy)
+                self._tell_changed_policy(connection, by, str(before["policySha256"]), policy_sha256, policy)
             elif before.get("configurationSha256", configuration_sha256) != configuration_sha256:
                 changed = {
                     "configurationSha256": configuration_sha256,
                     "previousConfigurationSha256": str(before["configurationSha256"]),
                 }
-                self._tell_of(connection, "configuration-changed", ENGINE, "", changed)
+                self._tell_of(connection, "configuration-changed", by, "", changed)
 
         self._database.write(work)
 
-    def _tell_changed_policy(self, connection: Connection, before: str, after: str, policy: str) -> None:
+    def _tell_changed_policy(self, connection: Connection, by: Actor, before: str, after: str, policy: str) -> None:
         kept = connection.execute(FIND_STATEMENT, {"sha256": before}).scalar_one_or_none()
         told: dict[str, Detail | None] = {
             "policySha256": after,
             "previousPolicySha256": before,
             "changed": None if kept is None else list_differences(json.loads(kept), json.loads(policy)),
         }
-        self._tell_of(connection, "policy-changed", ENGINE, "", told)
+        self._tell_of(connection, "policy-changed", by, "", told)
 
     def record_event(
         self,

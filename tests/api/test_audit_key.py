@@ -271,6 +271,19 @@ def test_an_audit_key_that_has_signed_a_certification_request_is_refused(config:
         open_engine(with_audit_key(config, f"{OTHER_KMS}.requested"), purpose=SERVE)
 
 
+def test_an_audit_key_that_has_signed_as_a_jwk_before_it_was_imported_is_refused(
+    config: Path, running: Running
+) -> None:
+    jwk = private_jwk(ec.generate_private_key(ec.SECP256R1()))
+    body = {**request_body(""), "subjectKeyDescriptor": described_jwk(jwk)}
+    assert running.post("csrs", body).status_code == 200
+    with auditing(with_audit_key(config, None), "command") as audited:
+        response = audited.client.post(f"{keys_call(f'{OTHER_KMS}.brought')}/import/jwk", json=jwk)
+        assert response.status_code == 201, response.text
+    with pytest.raises(ConfigError, match="brought has signed something else already"):
+        open_engine(with_audit_key(config, f"{OTHER_KMS}.brought"), purpose=SERVE)
+
+
 @pytest.mark.parametrize("afterwards", ["another", "none"])
 def test_a_key_that_was_the_audit_key_signs_nothing_else_and_gets_no_certificate(
     config: Path, tmp_path: Path, afterwards: str

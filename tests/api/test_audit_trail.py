@@ -686,7 +686,8 @@ def test_a_start_says_on_which_machine_and_whoever_is_at_the_command_line_who_th
     monkeypatch.setenv("SUDO_USER", "alice,uid=0\x1b")
     monkeypatch.setattr("os.getuid", lambda: 4_000_000)
     told = stage.told_by(lambda stage: stage.command("check"))
-    assert told[0].details["host"] == machine_name()
+    assert (told[0].kind, told[0].details["host"]) == ("engine-started", machine_name())
+    assert told[0].source == f"local:host={machine_name()},uid=4000000,sudo=alice?uid?0?"
     examined = [one for one in told if one.kind == "key-examined"]
     assert {one.source for one in examined} == {f"local:host={machine_name()},uid=4000000,sudo=alice?uid?0?"}
 

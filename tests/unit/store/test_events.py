@@ -144,8 +144,8 @@ def test_the_end_of_an_intent_that_nobody_recorded_is_told_of_in_the_name_of_who
 @pytest.mark.parametrize("kind", ["certificate-signed", "request-signed", "rate-measured", "proof-signed"])
 def test_what_a_key_has_signed_is_known_by_its_path(store, kind):
     store.record_event(kind, WHO, details={"signingKey": "a.b.k.one"})
-    assert store.has_signed("a.b.k.one", even_in_vain=False) == (kind != "proof-signed")
-    assert not store.has_signed("a.b.k.other", even_in_vain=True)
+    assert store.has_signed(["a.b.k.none", "a.b.k.one"], even_in_vain=False) == (kind != "proof-signed")
+    assert not store.has_signed(["a.b.k.other"], even_in_vain=True)
 
 
 @pytest.mark.parametrize("kind", ["certificate", "request", "proof"])
@@ -153,8 +153,8 @@ def test_what_a_key_was_to_sign_is_known_as_well(store, intent, request_intent, 
     facts = intent() if kind == "certificate" else request_intent(kind=kind)
     store.record_intent(**facts)
     store.record_failure(intent_id=facts["intent_id"], reason="SigningFailed")
-    assert not store.has_signed(facts["signing_key"], even_in_vain=False)
-    assert store.has_signed(facts["signing_key"], even_in_vain=True) == (kind != "proof")
+    assert not store.has_signed([facts["signing_key"]], even_in_vain=False)
+    assert store.has_signed([facts["signing_key"]], even_in_vain=True) == (kind != "proof")
 
 
 def test_a_failure_is_told_of_with_the_class_of_its_error(store, database_url, intent):
@@ -186,7 +186,9 @@ DIGESTS = tuple(sha256(policy.encode()).hexdigest() for policy in POLICIES)
 
 
 def start(store, policy=POLICIES[0], configuration="c" * 64):
-    store.record_start(version="1", configuration_sha256=configuration, policy=policy, purpose="serve", host="h")
+    store.record_start(
+        version="1", configuration_sha256=configuration, policy=policy, purpose="serve", host="h", source="local:uid=7"
+    )
 
 
 def test_a_policy_that_is_not_the_one_of_the_start_before_is_told_of_with_what_differs(store, database_url, rows):
@@ -195,6 +197,7 @@ def test_a_policy_that_is_not_the_one_of_the_start_before_is_told_of_with_what_d
     assert kinds(database_url) == ["engine-started"] * 3 + ["policy-changed"]
     started, changed = (one.details for one in read_trail(database_url)[-2:])
     assert (started["policySha256"], started["host"]) == (DIGESTS[1], "h")
+    assert {(one.actor, one.source) for one in read_trail(database_url)} == {("engine", "local:uid=7")}
     assert changed == {"policySha256": DIGESTS[1], "previousPolicySha256": DIGESTS[0], "changed": ["b.c"]}
     assert sorted(rows("SELECT sha256, statement FROM statements")) == sorted(zip(DIGESTS, POLICIES, strict=True))
 
