@@ -94,7 +94,8 @@ _SPKI = certificates.c.spki_sha256 == bindparam("spki_sha256")
 # Entries are looked up for the few certificates with a key or a name. With the column itself SQLite would rather look
 # through all that is in the stores.
 _ISSUED = select(certificates.c.sha256).where(_SPKI, certificates.c.intent_id.is_not(None)).limit(1)
-# What a key has signed that is neither its own proof nor a checkpoint; by the index of keys, however much there is.
+# What a key has signed that is neither its own proof nor a checkpoint. Intents have no index by key: all of them are
+# looked through, before the first checkpoint of a key.
 _NAMES: BindParameter[list[str]] = bindparam("names", expanding=True)
 _SIGNED = select(events.c.sequence).where(events.c.signing_key.in_(_NAMES), events.c.kind.in_(_SIGNATURES)).limit(1)
 _INTENDED = select(intents.c.intent_id).where(intents.c.signing_key.in_(_NAMES), intents.c.kind != "proof").limit(1)
