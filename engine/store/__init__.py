@@ -7,6 +7,7 @@ what it wrote survives a crash, and not before. Nothing but the classes of `engi
 from engine.store.chain import KINDS
 from engine.store.evidence import EvidenceRecords, reading_evidence
 from engine.store.keys import read_keys
+from engine.store.raw_values import UndecodableText, load_octets, load_time
 from engine.store.rows import (
     ENGINE,
     AccountRow,
@@ -30,7 +31,7 @@ from engine.store.rows import (
     StoredCertificate,
 )
 from engine.store.store import Store
-from engine.store.stored_records import StoredRecords, ToldEvent, reading_records
+from engine.store.stored_records import StandingRecords, StoredRecords, ToldEvent, reading_records
 from engine.store.stored_trail import StoredTrail, reading_trail
 from engine.store.wanted_events import WantedEvents
 
@@ -56,12 +57,16 @@ __all__ = [
     "ProofIntent",
     "RemovedKey",
     "ResourceRow",
+    "StandingRecords",
     "Store",
     "StoredCertificate",
     "StoredRecords",
     "StoredTrail",
     "ToldEvent",
+    "UndecodableText",
     "WantedEvents",
+    "load_octets",
+    "load_time",
     "read_keys",
     "reading_evidence",
     "reading_records",

@@ -14,6 +14,7 @@ from secrets import randbelow
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.types.datetime import TimestamptzLoader
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -168,6 +169,17 @@ def postgresql_read_engine(address: Address, password: Secret | None) -> Engine:
 def postgresql_writer_lives(connection: Connection, writer: int) -> bool:
     """Whether somebody holds the lock of `writer`. Takes no lock."""
     return connection.execute(_LOCK_HELD, {"high": writer >> 32, "low": writer & 0xFFFFFFFF}).first() is not None
+
+
+class OddTimes(TimestamptzLoader):
+    """Times, and as text what is none to Python: before its first year, after its last, or never."""
+
+    def load(self, data: Any) -> Any:
+        """As the server spells it, if need be."""
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return bytes(data).decode()
 
 
 class _Connection(psycopg.Connection[Any]):

@@ -5,36 +5,36 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     BindParameter,
-    Column,
-    ColumnElement,
     Select,
+    Text,
     bindparam,
+    cast,
     func,
     literal_column,
     select,
     text,
     tuple_,
-    type_coerce,
 )
-from sqlalchemy.types import NullType
 
-from engine.store.schema import INTENDED, TELLS_CUSTODY, certificates, entries, events, intents, keys
+from engine.store.raw_values import raw, raw_columns
+from engine.store.schema import (
+    INTENDED,
+    TELLS_CUSTODY,
+    accounts,
+    certificates,
+    credentials,
+    entries,
+    events,
+    intents,
+    keys,
+)
 
 _CLOSING = ("certificate-signed", "signature-failed", "signature-outcome-unknown")
 _OF_SIGNATURES = ("signature-intended", *_CLOSING)
 _PUT = ("entry-added", "entry-replaced")
 
 
-def _raw(column: Column[Any]) -> ColumnElement[Any]:
-    """As the driver has it: what somebody has put there need not be of the column's type."""
-    return type_coerce(column, NullType()).label(f"{column.table.name}_{column.name}")
-
-
-def _columns(*columns: Column[Any]) -> list[ColumnElement[Any]]:
-    return [_raw(column) for column in columns]
-
-
-_INTENT = _columns(
+_INTENT = raw_columns(
     intents.c.intent_id,
     intents.c.kind,
     intents.c.issuer,
@@ -47,7 +47,7 @@ _INTENT = _columns(
 )
 _WHOLE_INTENT = [
     *_INTENT,
-    *_columns(
+    *raw_columns(
         intents.c.profile,
         intents.c.tbs,
         intents.c.caller,
@@ -56,7 +56,7 @@ _WHOLE_INTENT = [
         intents.c.grounds,
     ),
 ]
-_CERTIFICATE = _columns(
+_CERTIFICATE = raw_columns(
     certificates.c.sha256,
     certificates.c.intent_id,
     certificates.c.der,
@@ -71,23 +71,25 @@ _CERTIFICATE = _columns(
 _EVENT = (
     events.c.writer,
     events.c.sequence,
+    raw(events.c.recorded_at).label("recorded_at"),
     events.c.kind,
     events.c.actor,
+    events.c.target,
+    events.c.outcome,
     events.c.request_id,
-    events.c.serial_number,
     events.c.details,
 )
-_AFTER: BindParameter[str] = bindparam("after")
 _LIMIT: BindParameter[int] = bindparam("page")
 CERTIFICATES: Select[Any] = (
     select(*_CERTIFICATE, *_WHOLE_INTENT)
     .join_from(certificates, intents, certificates.c.intent_id == intents.c.intent_id, isouter=True)
-    .where(certificates.c.sha256 > _AFTER)
     .order_by(certificates.c.sha256)
     .limit(_LIMIT)
 )
+# What was issued is taken out of a store as well.
 EVENTS_OF_SERIALS: Select[Any] = select(*_EVENT).where(
-    events.c.serial_number.in_(bindparam("serials", expanding=True)), events.c.kind.in_(_OF_SIGNATURES)
+    events.c.serial_number.in_(bindparam("serials", expanding=True)),
+    events.c.kind.in_((*_OF_SIGNATURES, "entry-deleted")),
 )
 ENTRIES_OF_INTENTS: Select[Any] = select(entries.c.path, entries.c.intent_id).where(
     entries.c.intent_id.in_(bindparam("intents", expanding=True))
@@ -101,38 +103,33 @@ PUT_EVENT = (
     )
     .limit(1)
 )
-PUT_AT = select(func.min(entries.c.created_at)).where(entries.c.certificate_sha256 == bindparam("sha256"))
+PUT_AT = select(func.min(raw(entries.c.created_at))).where(entries.c.certificate_sha256 == bindparam("sha256"))
 INTENT_OF_SERIAL: Select[Any] = select(*_WHOLE_INTENT).where(
     intents.c.issuer == bindparam("issuer"), intents.c.serial_number == bindparam("serial_number")
 )
 # In the order of the index that keeps a serial number from being used twice.
 INTENTS: Select[Any] = (
-    select(*_INTENT, certificates.c.sha256.label("certificates_sha256"))
+    select(*_INTENT, intents.c.grounds.is_not(None).label("has_grounds"), raw(certificates.c.sha256))
     .join_from(intents, certificates, certificates.c.intent_id == intents.c.intent_id, isouter=True)
-    .where(
-        intents.c.kind == "certificate",
-        tuple_(intents.c.issuer, intents.c.serial_number, intents.c.intent_id)
-        > tuple_(bindparam("issuer"), bindparam("serial_number"), bindparam("intent_id")),
-    )
+    .where(intents.c.kind == "certificate")
     .order_by(intents.c.issuer, intents.c.serial_number, intents.c.intent_id)
     .limit(_LIMIT)
 )
 ENTRIES: Select[Any] = (
     select(
-        *_columns(entries.c.path, entries.c.store_path, entries.c.intent_id, entries.c.certificate_sha256),
-        *_columns(certificates.c.sha256, certificates.c.intent_id, intents.c.intent_id, intents.c.state),
+        *raw_columns(entries.c.path, entries.c.store_path, entries.c.intent_id, entries.c.certificate_sha256),
+        *raw_columns(certificates.c.sha256, certificates.c.intent_id, intents.c.intent_id, intents.c.state),
     )
     .join_from(entries, certificates, entries.c.certificate_sha256 == certificates.c.sha256, isouter=True)
     .join(intents, entries.c.intent_id == intents.c.intent_id, isouter=True)
-    .where(entries.c.path > _AFTER)
     .order_by(entries.c.path)
     .limit(_LIMIT)
 )
 # A literal, since the index of the open ones is of no use to a statement whose state is a parameter. And not the id
 # itself, by which SQLite would rather look through all that were ever recorded.
-_ID = intents.c.intent_id + ""
+OPEN_ID = intents.c.intent_id + ""
 OPEN: Select[Any] = (
-    select(*_INTENT).where(intents.c.state == literal_column(f"'{INTENDED}'"), _ID > _AFTER).order_by(_ID).limit(_LIMIT)
+    select(*_INTENT).where(intents.c.state == literal_column(f"'{INTENDED}'")).order_by(OPEN_ID).limit(_LIMIT)
 )
 IS_OPEN = select(intents.c.intent_id).where(
     intents.c.intent_id == bindparam("intent_id"), intents.c.state == literal_column(f"'{INTENDED}'")
@@ -154,16 +151,47 @@ CUSTODY_EVENT = (
     .where(events.c.signing_key == bindparam("path"), text(TELLS_CUSTODY), events.c.details.contains(bindparam("told")))
     .limit(1)
 )
-KEY: Select[Any] = select(*_columns(keys.c.spki, keys.c.created_at)).where(keys.c.path == bindparam("path"))
+KEY: Select[Any] = select(*raw_columns(keys.c.spki, keys.c.created_at)).where(keys.c.path == bindparam("path"))
 OF_KEY: Select[Any] = (
-    select(*_columns(certificates.c.der)).where(certificates.c.spki_sha256 == bindparam("spki_sha256")).limit(1)
+    select(*raw_columns(certificates.c.der)).where(certificates.c.spki_sha256 == bindparam("spki_sha256")).limit(1)
 )
 _MOST_AUTHORITIES = 1000
 AUTHORITIES: Select[Any] = (
-    select(*_columns(certificates.c.der, certificates.c.intent_id))
+    select(*raw_columns(certificates.c.der, certificates.c.intent_id))
     .where(certificates.c.subject == bindparam("subject"), certificates.c.is_ca)
     .order_by(certificates.c.not_after.desc(), certificates.c.sha256)
     .limit(_MOST_AUTHORITIES)
+)
+# Of what happens to keys, credentials and accounts.
+LATE_EVENTS: Select[Any] = select(*_EVENT).where(
+    events.c.recorded_at >= bindparam("since"), events.c.kind.in_(bindparam("kinds", expanding=True))
+)
+# As text also where the driver would read it.
+KEYS: Select[Any] = (
+    select(
+        *raw_columns(keys.c.path, keys.c.token, keys.c.label, keys.c.key_id, keys.c.key_type, keys.c.spki),
+        *raw_columns(keys.c.spki_sha256, keys.c.origin, keys.c.created_at),
+        cast(keys.c.custody, Text).label("keys_custody"),
+    )
+    .order_by(keys.c.path)
+    .limit(_LIMIT)
+)
+CREDENTIALS: Select[Any] = (
+    select(
+        *raw_columns(credentials.c.credential_id, credentials.c.scope, credentials.c.created_at),
+        raw(credentials.c.revoked_at),
+        cast(credentials.c.roles, Text).label("credentials_roles"),
+    )
+    .order_by(credentials.c.credential_id)
+    .limit(_LIMIT)
+)
+ACCOUNTS: Select[Any] = (
+    select(
+        *raw_columns(accounts.c.email, accounts.c.scope, accounts.c.created_at, accounts.c.disabled_at),
+        cast(accounts.c.roles, Text).label("accounts_roles"),
+    )
+    .order_by(accounts.c.email)
+    .limit(_LIMIT)
 )
 COUNTS = {
     "certificates": select(func.count()).select_from(certificates),
@@ -171,4 +199,4 @@ COUNTS = {
     "entries": select(func.count()).select_from(entries),
     "events": select(func.count()).select_from(events),
 }
-TRAIL_BEGINS = select(func.min(events.c.recorded_at))
+TRAIL_BEGINS = select(func.min(raw(events.c.recorded_at)))

@@ -6,13 +6,13 @@ that is not what belongs there.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row
+from sqlalchemy import Column, Connection, Executable, Row, Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import ConfigError, StoreError
@@ -20,7 +20,8 @@ from engine.store import record_statements as statements
 from engine.store.address import Secret
 from engine.store.database import look_again, reading_beside, writer_lives
 from engine.store.faults import store_error
-from engine.store.schema import events
+from engine.store.raw_values import after, from_the_first, load_time, read_whatever_is_there
+from engine.store.schema import accounts, certificates, credentials, entries, events, intents, keys
 from engine.store.statements import FIND_STATEMENT
 
 PAGE = 500
@@ -29,14 +30,19 @@ _BEFORE_ALL = -(1 << 63)
 
 @dataclass(frozen=True, slots=True)
 class ToldEvent:
-    """An event about a signature or a place. `details` is empty if they cannot be read."""
+    """An event."""
 
     writer: int
     sequence: int
+    recorded_at: datetime | None
     kind: str
     actor: str
+    target: str
+    outcome: str
     request_id: str
     details: Mapping[str, object]
+    """Empty if they cannot be read."""
+    is_readable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +52,20 @@ class IssuedPage:
     rows: Sequence[Row[Any]]
     """Columns of the certificate and of its intent, `certificates_...` and `intents_...`."""
     events: Mapping[str, Sequence[ToldEvent]] = field(default_factory=dict)
-    """Of signatures, by intent."""
+    """Of signatures, by intent; of certificates that were taken out of a store, by their SHA-256."""
     paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Of entries, by intent."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRecords:
+    """What is believed of who asks and of what signs."""
+
+    told: Sequence[ToldEvent]
+    keys: Sequence[Row[Any]]
+    """Columns `keys_...`, and so on; custody and roles are JSON."""
+    credentials: Sequence[Row[Any]]
+    accounts: Sequence[Row[Any]]
 
 
 class StoredRecords:
@@ -56,8 +73,8 @@ class StoredRecords:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.trail_begins: datetime | None = self._fetch(statements.TRAIL_BEGINS)[0][0]
-        """When the first event was recorded; None if there is none."""
+        self.trail_begins = load_time(self._fetch(statements.TRAIL_BEGINS)[0][0])
+        """When the first event was recorded; None if there is none, or that is no time."""
 
     def is_before_trail(self, recorded_at: datetime) -> bool:
         """Whether no event can be expected of what was recorded then. Where there is no event at all, that is none."""
@@ -69,16 +86,36 @@ class StoredRecords:
 
     def certificates(self) -> Iterator[IssuedPage]:
         """By SHA-256."""
-        after = ""
+        last: Row[Any] | None = None
         while True:
-            with self._one_moment(f"the certificates after {after or 'the beginning'}"):
-                rows = self._connection.execute(statements.CERTIFICATES, {"after": after, "page": PAGE}).all()
+            before = "the beginning" if last is None else last.certificates_sha256
+            with self._one_moment(f"the certificates after {before}"):
+                rows = self._page(statements.CERTIFICATES, [certificates.c.sha256], last)
                 issued = [row for row in rows if row.certificates_intent_id is not None]
                 page = IssuedPage(rows, self._events_of(issued), self._paths_of(issued))
             if not rows:
                 return
             yield page
-            after = rows[-1].certificates_sha256
+            last = rows[-1]
+
+    def _page(self, statement: Select[Any], key: Sequence[Column[Any]], last: Row[Any] | None) -> Sequence[Row[Any]]:
+        """The rows after the one that the page before has ended with."""
+        if last is None:
+            statement = from_the_first(statement, key, self._connection)
+        else:
+            values = [getattr(last, f"{column.table.name}_{column.name}") for column in key]
+            statement = after(statement, key, values)
+        return self._connection.execute(statement, {"page": PAGE}).all()
+
+    def _pages(self, statement: Select[Any], *key: Column[Any]) -> Iterator[Sequence[Row[Any]]]:
+        last: Row[Any] | None = None
+        while True:
+            with self._one_moment("what is recorded"):
+                rows = self._page(statement, key, last)
+            if not rows:
+                return
+            yield rows
+            last = rows[-1]
 
     def _events_of(self, rows: Sequence[Row[Any]]) -> Mapping[str, Sequence[ToldEvent]]:
         serials = {
@@ -88,7 +125,8 @@ class StoredRecords:
         found: dict[str, list[ToldEvent]] = {}
         for row in self._connection.execute(statements.EVENTS_OF_SERIALS, {"serials": wanted}) if wanted else ():
             event = _load_event(row)
-            found.setdefault(str(event.details.get("intentId")), []).append(event)
+            of = event.details.get("intentId", event.details.get("certificateSha256"))
+            found.setdefault(str(of), []).append(event)
         return found
 
     def _paths_of(self, rows: Sequence[Row[Any]]) -> Mapping[str, Sequence[str]]:
@@ -101,22 +139,23 @@ class StoredRecords:
     def intents(self) -> Iterator[IssuedPage]:
         """Of certificates, by issuer and serial number; with the SHA-256 of the certificate, if there is one. Events
         of those that have none."""
-        place: Mapping[str, object] = {"issuer": b"", "serial_number": "", "intent_id": ""}
+        key = (intents.c.issuer, intents.c.serial_number, intents.c.intent_id)
+        last: Row[Any] | None = None
         while True:
             with self._one_moment("the intents"):
-                rows = self._connection.execute(statements.INTENTS, {**place, "page": PAGE}).all()
+                rows = self._page(statements.INTENTS, key, last)
                 page = IssuedPage(rows, self._events_of([row for row in rows if row.certificates_sha256 is None]))
             if not rows:
                 return
             yield page
-            place = {name: getattr(rows[-1], f"intents_{name}") for name in place}
+            last = rows[-1]
 
     def open_intents(self) -> Iterator[Row[Any]]:
         """Of every kind, by id; those that are open now."""
-        after = ""
-        while rows := self._fetch(statements.OPEN, {"after": after, "page": PAGE}):
+        statement = statements.OPEN
+        while rows := self._fetch(statement, {"page": PAGE}):
             yield from rows
-            after = rows[-1].intents_intent_id
+            statement = after(statements.OPEN, [statements.OPEN_ID], [rows[-1].intents_intent_id])
 
     def is_left_open(self, intent_id: str, writer: object) -> bool:
         """Whether nobody who lives will close it."""
@@ -128,10 +167,7 @@ class StoredRecords:
 
     def entries(self) -> Iterator[Sequence[Row[Any]]]:
         """By path, with the certificate and the intent that each refers to, if they are there."""
-        after = ""
-        while rows := self._fetch(statements.ENTRIES, {"after": after, "page": PAGE}):
-            yield rows
-            after = rows[-1].entries_path
+        yield from self._pages(statements.ENTRIES, entries.c.path)
 
     def events(self) -> Iterator[Sequence[ToldEvent]]:
         """Of all kinds, by writer and sequence."""
@@ -139,6 +175,33 @@ class StoredRecords:
         while rows := self._fetch(statements.EVENTS, {**place, "page": PAGE}):
             yield [_load_event(row) for row in rows]
             place = {"writer": rows[-1].writer, "sequence": rows[-1].sequence}
+
+    def standing(self, kinds: Collection[str], since: datetime) -> StandingRecords:
+        """The keys, credentials and accounts, and what the trail has told of these kinds since then, as of one moment.
+
+        They are as many as there are organizations and people, not certificates.
+        """
+        with self._one_moment("keys, credentials and accounts"):
+            wanted = {"kinds": sorted(kinds), "since": since}
+            told = [_load_event(row) for row in self._connection.execute(statements.LATE_EVENTS, wanted)]
+            return StandingRecords(
+                told,
+                self._all(statements.KEYS, keys.c.path),
+                self._all(statements.CREDENTIALS, credentials.c.credential_id),
+                self._all(statements.ACCOUNTS, accounts.c.email),
+            )
+
+    def _all(self, statement: Select[Any], key: Column[Any]) -> Sequence[Row[Any]]:
+        found: list[Row[Any]] = []
+        while rows := self._page(statement, [key], found[-1] if found else None):
+            found += rows
+        return found
+
+    def told_of(self, serial_number: object, intent_id: object) -> Sequence[ToldEvent]:
+        """Events of the signature that an intent is for."""
+        wanted = {"serials": [serial_number]}
+        told = [_load_event(row) for row in self._fetch(statements.EVENTS_OF_SERIALS, wanted)]
+        return [event for event in told if event.details.get("intentId") == intent_id]
 
     def known_intents(self, intent_ids: Sequence[str]) -> frozenset[str]:
         """Those of them that are there."""
@@ -160,9 +223,8 @@ class StoredRecords:
         return bool(self._fetch(statements.PUT_EVENT, wanted))
 
     def put_at(self, sha256: str) -> datetime | None:
-        """When the certificate was put where it has been longest; None if it is nowhere."""
-        put_at: datetime | None = self._fetch(statements.PUT_AT, {"sha256": sha256})[0][0]
-        return put_at
+        """When the certificate was put where it has been longest; None if it is nowhere, or that is no time."""
+        return load_time(self._fetch(statements.PUT_AT, {"sha256": sha256})[0][0])
 
     def find_intent(self, issuer: bytes, serial_number: str) -> Row[Any] | None:
         """The intent with this issuer (DER Name) and serial number."""
@@ -211,12 +273,20 @@ class StoredRecords:
 
 
 def _load_event(row: Row[Any]) -> ToldEvent:
-    try:
-        details = json.loads(row.details)
-    except (ValueError, TypeError, RecursionError):
-        details = None
+    details: object = None
+    with suppress(ValueError, RecursionError):
+        details = json.loads(row.details) if isinstance(row.details, str) else None
     return ToldEvent(
-        row.writer, row.sequence, row.kind, row.actor, row.request_id, details if isinstance(details, dict) else {}
+        row.writer,
+        row.sequence,
+        load_time(row.recorded_at),
+        row.kind,
+        row.actor,
+        row.target,
+        row.outcome,
+        row.request_id,
+        details if isinstance(details, dict) else {},
+        isinstance(details, dict),
     )
 
 
@@ -227,4 +297,5 @@ def reading_records(url: str, password: Secret | None = None) -> Iterator[Stored
     with reading_beside(url, password, events) as connection:
         if connection is None:
             raise ConfigError("The database has no audit trail, and no records of this version of the engine.")
+        read_whatever_is_there(connection)
         yield StoredRecords(connection)

@@ -1,4 +1,5 @@
-"""The sweep: every stored certificate again, against its intent, its profile, the lint rules and the audit trail.
+"""The sweep: every stored certificate again, against its intent, its profile, the lint rules and the audit trail; and
+the keys, credentials and accounts that stand, against the trail.
 
 Nothing that was believed when a certificate was issued is believed again: its octets are read anew, its signature is
 verified anew, and what the database says of it is held against what it says itself. Whether the audit trail is as it

@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidSignature
 
 from engine.errors import RequestError
 from engine.profiles.issuer import is_self_signed
-from engine.store import StoredRecords
-from engine.sweep.findings import load_time, octets, shown
+from engine.store import StoredRecords, ToldEvent, load_octets, load_time
+from engine.sweep.findings import shown
 from engine.x509.certificate import Certificate, check_signed_by, load_certificate
 from engine.x509.spki import PublicKey, load_spki
 
@@ -66,25 +66,26 @@ class Authorities:
     _named: dict[bytes, Sequence[Authority]] = field(default_factory=dict)
     _statements: dict[str, KeyStatement] = field(default_factory=dict)
 
-    def find(self, certificate: Certificate, intent: Any) -> IssuedUnder:
-        """Under which key a certificate was issued that has the columns `intents_...` of its intent. Raises StoreError.
+    def find(self, certificate: Certificate, intent: Any, told: Sequence[ToldEvent]) -> IssuedUnder:
+        """Under which key a certificate was issued that has the columns `intents_...` of its intent, of which these
+        events tell. Raises StoreError.
 
         That is the key at the path that signed, if it has stood for it since before. If another one is there by now, or
-        none, then the key that the grounds of the certificate have; of what was recorded without grounds, that of a
-        stored CA certificate with the issuer's name and the certificate's AuthorityKeyIdentifier. Of a JWK the digest
-        is known.
+        none, then the key that the grounds of the certificate have, if an event names these; of what was recorded
+        without grounds, that of a stored CA certificate with the issuer's name and the certificate's
+        AuthorityKeyIdentifier. Of a JWK the digest is known.
         """
-        under = self._find(certificate, intent)
+        under = self._find(certificate, intent, told)
         if under.key is not None and (under.is_self_signed or under.authorities):
             return under
         # What is remembered may be from before this certificate.
         self._keys.pop(str(intent.intents_signing_key), None)
         self._named.pop(certificate.issuer, None)
-        return self._find(certificate, intent)
+        return self._find(certificate, intent, told)
 
-    def _find(self, certificate: Certificate, intent: Any) -> IssuedUnder:
+    def _find(self, certificate: Certificate, intent: Any, told: Sequence[ToldEvent]) -> IssuedUnder:
         named = self._authorities(certificate.issuer)
-        candidates, is_known = self._candidates(certificate, intent, named)
+        candidates, is_known = self._candidates(certificate, intent, told, named)
         for key in candidates:
             if _is_signed_by(certificate, key):
                 is_own = certificate.subject == certificate.issuer and key == certificate.public_key
@@ -93,11 +94,11 @@ class Authorities:
         return IssuedUnder(None, is_known=is_known, is_self_signed=False, authorities=())
 
     def _candidates(
-        self, certificate: Certificate, intent: Any, named: Sequence[Authority]
+        self, certificate: Certificate, intent: Any, told: Sequence[ToldEvent], named: Sequence[Authority]
     ) -> tuple[Sequence[PublicKey], bool]:
         """The keys to try, and whether one of them must be the one."""
         name = str(intent.intents_signing_key)
-        stated = self.find_statement(intent)
+        stated = self.find_statement(intent) if _are_grounds_told(intent, told) else None
         in_grounds = None if stated is None else stated.key
         if name.startswith(_JWK):
             digest = name.removeprefix(_JWK)
@@ -171,7 +172,7 @@ class Authorities:
         if row is None or bound_at is None:
             return None
         try:
-            return load_spki(octets(row.keys_spki) or b""), bound_at
+            return load_spki(load_octets(row.keys_spki) or b""), bound_at
         except RequestError:
             return None
 
@@ -191,10 +192,16 @@ class Authorities:
         return self._named[subject]
 
 
+def _are_grounds_told(intent: Any, told: Sequence[ToldEvent]) -> bool:
+    """Whether they are not just what somebody has put there."""
+    digest = sha256(str(intent.intents_grounds).encode()).hexdigest()
+    return any(event.details.get("groundsSha256") == digest for event in told)
+
+
 def _load(der: object) -> Certificate | None:
     """None for what cannot be read, which is said of its own row."""
     try:
-        return load_certificate(octets(der) or b"")
+        return load_certificate(load_octets(der) or b"")
     except RequestError:
         return None
 

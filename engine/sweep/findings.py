@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Any
+
+from engine.store import UndecodableText
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,14 @@ class Counts:
     unverified: int = 0
     """Signatures that could not be verified, since the issuing key is nowhere in the database."""
     untold: int = 0
-    """Certificates from before there was an audit trail."""
+    """Certificates from before there was an audit trail, or what is made to look like that."""
     intents: int = 0
     unknown: int = 0
     open: int = 0
     entries: int = 0
+    keys: int = 0
+    credentials: int = 0
+    accounts: int = 0
     events: int = 0
     faults: int = 0
 
@@ -45,6 +50,7 @@ class Counts:
         yield f"intents of certificates: {self.intents}; of unknown outcome, to be revoked: {self.unknown}"
         yield f"signatures under way: {self.open}"
         yield f"places in certificate stores: {self.entries}"
+        yield f"keys: {self.keys}, credentials: {self.credentials}, accounts: {self.accounts}"
         yield f"events: {self.events}"
         yield f"faults: {self.faults}"
 
@@ -56,16 +62,8 @@ def shown(value: object) -> str:
     return json.dumps(value, default=repr)
 
 
-def octets(value: object) -> bytes | None:
-    """What a column of octets holds; None if it holds something else."""
-    return bytes(value) if isinstance(value, bytes | memoryview) else None
-
-
-def load_time(value: object) -> datetime | None:
-    """What a column of times holds; None if it holds something else."""
-    try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value).replace(tzinfo=UTC)
-        return value.astimezone(UTC) if isinstance(value, datetime) else None
-    except (ValueError, OverflowError):
-        return None
+def undecodable(row: Any) -> Iterator[str]:
+    """What is wrong with those columns of a row that hold text that is not UTF-8."""
+    for column, value in row._mapping.items():
+        if isinstance(value, UndecodableText):
+            yield f"the column {column.replace('_', '.', 1)} holds text that is not UTF-8"

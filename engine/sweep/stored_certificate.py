@@ -3,19 +3,23 @@
 import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from engine.audit.verifier import Fault
 from engine.errors import RequestError
 from engine.profiles.lint import RULES, Finding, lint_certificate, lint_without_issuer
-from engine.store import StoredRecords, ToldEvent
+from engine.store import StoredRecords, ToldEvent, load_octets, load_time
 from engine.sweep.authorities import Authorities, IssuedUnder
-from engine.sweep.findings import Counts, Note, load_time, octets, shown
+from engine.sweep.findings import Counts, Note, shown, undecodable
 from engine.x509.certificate import Certificate, load_certificate
 from engine.x509.der import read_children, read_element
 
 SIGNED = "signed"
 INTENDED_EVENT, SIGNED_EVENT = "signature-intended", "certificate-signed"
+_WITHIN = timedelta(hours=1)
+"""An intent waits for its transaction, in which its event is told."""
+_UNTOLD = "no event tells of it: it is from before there was an audit trail, or says so"
 
 
 @dataclass(slots=True)
@@ -28,7 +32,7 @@ class StoredCertificate:
     counts: Counts
 
     def issued(self, told: Sequence[ToldEvent], paths: Sequence[str]) -> Iterator[Fault | Note]:
-        """Of a certificate that was issued here."""
+        """Of a certificate that was issued here, and is at these paths."""
         certificate = yield from self._read()
         row = self.row
         if row.intents_intent_id is None:
@@ -40,13 +44,15 @@ class StoredCertificate:
             tbs = read_children(read_element(certificate.der).content)[0].encoding
             for what in _against_intent(certificate, tbs, row):
                 yield self._fault(what)
-            yield from self._signature_and_lint(certificate, tbs)
+            yield from self._signature_and_lint(certificate, tbs, told)
         stated = self.authorities.find_statement(row)
         if stated is not None and stated.fault:
             yield self._fault(stated.fault)
         recorded_at = load_time(row.intents_recorded_at)
-        if recorded_at is not None and self.records.is_before_trail(recorded_at):
+        is_old = recorded_at is not None and self.records.is_before_trail(recorded_at)
+        if is_old and not told and row.intents_grounds is None:
             self.counts.untold += 1
+            yield Note(self._name(), _UNTOLD)
             return
         for what in _against_trail(row, certificate, told, paths):
             yield self._fault(what)
@@ -55,17 +61,21 @@ class StoredCertificate:
         """Of a certificate that was put into a certificate store."""
         certificate = yield from self._read()
         row = self.row
-        sha256 = hashlib.sha256(octets(row.certificates_der) or b"").hexdigest()
+        sha256 = hashlib.sha256(load_octets(row.certificates_der) or b"").hexdigest()
         if not self.records.was_put(sha256, str(row.certificates_serial_number)):
             put_at = self.records.put_at(row.certificates_sha256)
             if is_older_than_trail if put_at is None else self.records.is_before_trail(put_at):
                 self.counts.untold += 1
+                yield Note(self._name(), _UNTOLD)
             else:
                 yield self._fault("no intent of it is there, and no event tells that it was put into a store")
         if certificate is None:
             return
         intent = self.records.find_intent(certificate.issuer, f"{certificate.serial_number:040x}")
-        if intent is not None and self.authorities.find(certificate, intent).key is not None:
+        if intent is None:
+            return
+        told = self.records.told_of(intent.intents_serial_number, intent.intents_intent_id)
+        if self.authorities.find(certificate, intent, told).key is not None:
             yield self._fault(
                 f"it is not the certificate of the intent {shown(intent.intents_intent_id)}, and has its issuer, its "
                 "serial number and a signature by its key"
@@ -74,7 +84,9 @@ class StoredCertificate:
     def _read(self) -> Generator[Fault, None, Certificate | None]:
         """The certificate, if it can be read, held against the columns beside it."""
         row = self.row
-        der = octets(row.certificates_der)
+        for what in undecodable(row):
+            yield self._fault(what)
+        der = load_octets(row.certificates_der)
         if der is None or hashlib.sha256(der).hexdigest() != row.certificates_sha256:
             yield self._fault("its octets do not have the SHA-256 kept with them: they were changed")
         try:
@@ -83,8 +95,8 @@ class StoredCertificate:
             yield self._fault(f"it cannot be read: {shown(error.message)}")
             return None
         says: Mapping[str, tuple[object, object]] = {
-            "subject": (certificate.subject, octets(row.certificates_subject)),
-            "issuer": (certificate.issuer, octets(row.certificates_issuer)),
+            "subject": (certificate.subject, load_octets(row.certificates_subject)),
+            "issuer": (certificate.issuer, load_octets(row.certificates_issuer)),
             "serial_number": (f"{certificate.serial_number:040x}", row.certificates_serial_number),
             "spki_sha256": (certificate.public_key.sha256, row.certificates_spki_sha256),
             "is_ca": (certificate.is_ca, row.certificates_is_ca),
@@ -96,8 +108,21 @@ class StoredCertificate:
                 yield self._fault(f"the column {column} is not what it says")
         return certificate
 
-    def _signature_and_lint(self, certificate: Certificate, tbs: bytes) -> Iterator[Fault | Note]:
-        under = self.authorities.find(certificate, self.row)
+    def missing_from(
+        self, told: Sequence[ToldEvent], paths: Sequence[str], taken_out: Sequence[ToldEvent]
+    ) -> Iterator[tuple[str, Fault]]:
+        """The paths where it was put when it was issued, is not any more, and none of `taken_out` tells of that."""
+        known = {*paths, *(event.target for event in taken_out)}
+        for event in told:
+            places = event.details.get("entries") if event.kind == INTENDED_EVENT else None
+            for path in places if isinstance(places, list) else ():
+                if isinstance(path, str) and path not in known:
+                    yield path, self._fault(f"it is not at {shown(path)} any more, and no event tells of that")
+
+    def _signature_and_lint(
+        self, certificate: Certificate, tbs: bytes, told: Sequence[ToldEvent]
+    ) -> Iterator[Fault | Note]:
+        under = self.authorities.find(certificate, self.row, told)
         key = shown(self.row.intents_signing_key)
         if under.key is None and under.is_known:
             yield self._fault(f"its signature does not verify under the key {key}")
@@ -119,12 +144,12 @@ class StoredCertificate:
 
 def _against_intent(certificate: Certificate, tbs: bytes, row: Any) -> Iterator[str]:
     """What the intent has that is not in the certificate."""
-    intended = octets(row.intents_tbs)
+    intended = load_octets(row.intents_tbs)
     if intended != tbs:
         yield "its tbsCertificate is not the one that was intended"
     if intended is None or hashlib.sha256(intended).hexdigest() != row.intents_tbs_sha256:
         yield "the tbsCertificate of its intent does not have the SHA-256 kept with it"
-    if octets(row.intents_issuer) != certificate.issuer:
+    if load_octets(row.intents_issuer) != certificate.issuer:
         yield "its issuer is not the one that was intended"
     if row.intents_serial_number != f"{certificate.serial_number:040x}":
         yield f"its serial number is not the one that was intended, {shown(row.intents_serial_number)}"
@@ -145,7 +170,7 @@ def _against_trail(
 
 
 def _against_event(event: ToldEvent, row: Any, certificate: Certificate | None, paths: Sequence[str]) -> Iterator[str]:
-    issuer = octets(row.intents_issuer)
+    issuer = load_octets(row.intents_issuer)
     kept: dict[str, object] = {
         "tbsSha256": row.intents_tbs_sha256,
         "signingKey": row.intents_signing_key,
@@ -173,6 +198,9 @@ def _against_event(event: ToldEvent, row: Any, certificate: Certificate | None, 
         if said != value:
             yield f"its event {event.kind} has another {member}: {shown(said)}"
     if event.kind == INTENDED_EVENT:
+        recorded_at = load_time(row.intents_recorded_at)
+        if event.recorded_at is not None and (recorded_at is None or abs(event.recorded_at - recorded_at) > _WITHIN):
+            yield f"it was intended on {shown(str(row.intents_recorded_at))}, and its event is of {event.recorded_at}"
         places = event.details.get("entries") or ()
         for path in paths:
             if not isinstance(places, list) or path not in places:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.audit.verifier import Fault
-from engine.store import StoredRecords, ToldEvent
+from engine.store import StoredRecords, ToldEvent, load_octets, load_time
 from engine.store.chain import OF_TOKENS
 from engine.sweep.authorities import Authorities
-from engine.sweep.findings import Counts, Note, load_time, octets, shown
+from engine.sweep.findings import Counts, Note, shown, undecodable
+from engine.sweep.standing import Standing
 from engine.sweep.stored_certificate import SIGNED, SIGNED_EVENT, StoredCertificate, listed
 
 _INTENDED, _OUTCOME_UNKNOWN = "intended", "outcome-unknown"
@@ -28,10 +29,14 @@ class Sweep:
     progress: Progress
     counts: Counts = field(default_factory=Counts)
     _authorities: Authorities = field(init=False)
+    _standing: Standing = field(init=False)
     _is_older_than_trail: bool = field(default=False, init=False)
+    _missing: dict[str, Fault] = field(default_factory=dict, init=False)
+    """By path: the certificate that is not there any more, unless an event tells that another one is."""
 
     def __post_init__(self) -> None:
         self._authorities = Authorities(self.records)
+        self._standing = Standing(self.records, self.counts)
 
     def run(self) -> Iterator[Fault | Note]:
         """Check everything, and say what is found as it is found. Raises StoreError."""
@@ -52,7 +57,9 @@ class Sweep:
                     yield from check.elsewhere(is_older_than_trail=self._is_older_than_trail)
                 else:
                     self.counts.issued += 1
-                    yield from check.issued(page.events.get(intent_id, ()), page.paths.get(intent_id, ()))
+                    told, paths = page.events.get(intent_id, ()), page.paths.get(intent_id, ())
+                    yield from check.issued(told, paths)
+                    self._missing |= check.missing_from(told, paths, page.events.get(row.certificates_sha256, ()))
             done += len(page.rows)
             self.progress("certificates", done, total)
 
@@ -62,6 +69,8 @@ class Sweep:
             for row in page.rows:
                 self.counts.intents += 1
                 self._is_older_than_trail |= self._is_before_trail(row)
+                for what in undecodable(row):
+                    yield Fault(_intent_name(row), what)
                 key = (row.intents_issuer, row.intents_serial_number)
                 if key == before:
                     yield Fault(_intent_name(row), "its serial number was used before by the same issuer")
@@ -75,11 +84,11 @@ class Sweep:
         if state == SIGNED:
             yield Fault(_intent_name(row), "it is signed, and its certificate is not stored")
         ends = sorted(event.kind for event in told if event.kind in _ENDS.values())
-        if ends != [_ENDS.get(state)] and not self._is_before_trail(row):
+        if ends != [_ENDS.get(state)] and (told or not self._is_before_trail(row)):
             yield Fault(_intent_name(row), f"it is {shown(state)}, and the audit trail has {listed(ends)} of it")
         if state == _OUTCOME_UNKNOWN:
             self.counts.unknown += 1
-            issuer = hashlib.sha256(octets(row.intents_issuer) or b"").hexdigest()
+            issuer = hashlib.sha256(load_octets(row.intents_issuer) or b"").hexdigest()
             yield Note(
                 _intent_name(row),
                 f"of unknown outcome, to be revoked: intended on {_time(row.intents_recorded_at)} for the key "
@@ -87,8 +96,9 @@ class Sweep:
             )
 
     def _is_before_trail(self, row: Any) -> bool:
+        """As it says; what has grounds does not say so truly."""
         recorded_at = load_time(row.intents_recorded_at)
-        return recorded_at is not None and self.records.is_before_trail(recorded_at)
+        return not row.has_grounds and recorded_at is not None and self.records.is_before_trail(recorded_at)
 
     def _open_intents(self) -> Iterator[Fault | Note]:
         for row in self.records.open_intents():
@@ -104,12 +114,12 @@ class Sweep:
         for rows in self.records.entries():
             for row in rows:
                 self.counts.entries += 1
-                for what in _entry_faults(row):
+                for what in (*undecodable(row), *_entry_faults(row)):
                     yield Fault(f"entry {shown(row.entries_path)}", what)
             self.progress("entries", self.counts.entries, total)
 
-    def _events(self) -> Iterator[Fault]:
-        """What the trail tells of certificates is there."""
+    def _events(self) -> Iterator[Fault | Note]:
+        """What the trail tells of is there."""
         total = self.records.count("events")
         for told in self.records.events():
             self.counts.events += len(told)
@@ -117,6 +127,11 @@ class Sweep:
             certificates = self.records.known_certificates(_named(told, "certificateSha256"))
             for event in told:
                 name = f"event {event.sequence} of writer {event.writer}"
+                if not event.is_readable:
+                    yield Fault(name, "its details cannot be read")
+                self._standing.take(event)
+                if event.kind == "entry-replaced":
+                    self._missing.pop(event.target, None)
                 intent_id, sha256 = event.details.get("intentId"), event.details.get("certificateSha256")
                 is_tokens = event.details.get("signatureKind") in OF_TOKENS
                 if isinstance(intent_id, str) and intent_id not in intents and not is_tokens:
@@ -125,6 +140,8 @@ class Sweep:
                     serial = shown(event.details.get("serialNumber"))
                     yield Fault(name, f"the certificate of serial {serial} SHA-256 {shown(sha256)} is not stored")
             self.progress("events", self.counts.events, total)
+        yield from self._missing.values()
+        yield from self._standing.faults()
 
 
 def _entry_faults(row: Any) -> Iterator[str]:

@@ -267,7 +267,10 @@ def test_a_key_that_is_another_is_named(scene: Scene) -> None:
         "WHERE path = 'test.tenant1.kms1.ca'"
     )
     what = "its signature does not verify under the key test.tenant1.kms1.ca"
-    assert set(scene.faults()) == {f"{scene.row(name)}: {what}" for name in ("ca", "leaf", "nowhere")}
+    assert set(scene.faults()) == {
+        *(f"{scene.row(name)}: {what}" for name in ("ca", "leaf", "nowhere")),
+        "key test.tenant1.kms1.ca: its spki does not have the SHA-256 kept with it",
+    }
 
 
 def test_a_profile_that_is_not_kept_is_named(scene: Scene) -> None:
@@ -367,12 +370,57 @@ def test_a_place_that_is_not_what_it_was_is_named(scene: Scene) -> None:
     words = {"intent": scene.intent("leaf"), "ca": scene.sha256["ca"]}
     for edit, what in PLACES.items():
         with scene.changed("entries", f"path = '{STORE}.leaf'", edit.format_map(words)):
-            assert scene.faults() == [f"entry {STORE}.leaf: {what.format_map(words)}"]
+            faults = [f"entry {STORE}.leaf: {what.format_map(words)}"]
+            if edit.startswith("intent_id"):
+                faults.append(f"{scene.row('leaf')}: it is not at {STORE}.leaf any more, and no event tells of that")
+            assert scene.faults() == faults
 
 
 def test_a_place_that_was_not_intended_is_named(scene: Scene) -> None:
     scene.change(f"UPDATE entries SET path = '{STORE}.moved' WHERE path = '{STORE}.leaf'")
-    assert scene.faults() == [f"{scene.row('leaf')}: it is at {STORE}.moved, which was not intended"]
+    assert scene.faults() == [
+        f"{scene.row('leaf')}: it is at {STORE}.moved, which was not intended",
+        f"{scene.row('leaf')}: it is not at {STORE}.leaf any more, and no event tells of that",
+    ]
+
+
+@ON_BOTH
+def test_a_place_that_was_taken_away_is_named(scene: Scene, token: Token) -> None:
+    fault = f"{scene.row('leaf')}: it is not at {STORE}.leaf any more, and no event tells of that"
+    scene.change(f"DELETE FROM entries WHERE path = '{STORE}.leaf'")
+    assert scene.faults() == [fault]
+    with Store.open(scene.url) as store:
+        # Of another place of it, of another certificate at a place of that name, and of others: that is no help.
+        store.delete_entry("test.tenant1.x509-store-2.leaf")
+        workshop = Workshop(store, token)
+        workshop.add_foreign("leaf", foreign_certificate("Other"))
+        store.delete_entry(f"{STORE}.leaf")
+    assert scene.faults() == [fault]
+
+
+@ON_BOTH
+def test_a_place_that_was_given_another_certificate_is_no_fault_if_an_event_tells(scene: Scene) -> None:
+    der = foreign_certificate("Instead")
+    certificate = load_certificate(der)
+    facts = {
+        "certificate": der,
+        "sha256": certificate.sha256,
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "serial_number": certificate.serial_number,
+        "spki_sha256": certificate.public_key.sha256,
+        "is_ca": certificate.is_ca,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+    }
+    with Store.open(scene.url) as store:
+        store.replace_entry(path=f"{STORE}.leaf", type="base", **facts)
+        assert scene.faults() == []
+        store.delete_entry(f"{STORE}.leaf")
+    assert scene.faults() == []
+    serial = f"{certificate.serial_number:040x}"
+    scene.change(f"DELETE FROM events WHERE kind = 'entry-replaced' AND serial_number = '{serial}'")
+    assert f"{scene.row('leaf')}: it is not at {STORE}.leaf any more, and no event tells of that" in scene.faults()
 
 
 def test_what_was_put_into_a_store_without_an_event_is_named(scene: Scene) -> None:
@@ -380,6 +428,18 @@ def test_what_was_put_into_a_store_without_an_event_is_named(scene: Scene) -> No
     serial = scene.of("foreign", "serial_number")
     what = "no intent of it is there, and no event tells that it was put into a store"
     assert scene.faults() == [f"serial {serial} SHA-256 {scene.sha256['foreign']}: {what}"]
+
+
+@ON_BOTH
+def test_a_certificate_that_is_nowhere_is_no_older_than_the_trail_for_an_intent_that_says_so(scene: Scene) -> None:
+    scene.change(
+        "DELETE FROM events WHERE kind = 'entry-added'",
+        f"DELETE FROM entries WHERE certificate_sha256 = '{scene.sha256['foreign']}'",
+    )
+    old = "'2001-01-01 00:00:00.000000'" if scene.url.startswith("sqlite:") else "'2001-01-01T00:00:00Z'"
+    scene.change(f"UPDATE intents SET recorded_at = {old} WHERE intent_id = '{scene.intent('leaf')}'")
+    what = "no intent of it is there, and no event tells that it was put into a store"
+    assert f"{scene.row('foreign')}: {what}" in scene.faults()
 
 
 def test_what_was_put_into_a_store_and_changed_is_named(scene: Scene) -> None:
@@ -408,7 +468,7 @@ def test_a_second_certificate_of_an_intent_is_named_wherever_it_came_from(scene:
     ]
 
 
-def intend(workshop: Workshop, intent_id: str) -> int:
+def intend(workshop: Workshop, intent_id: str, grounds: str | None = None) -> int:
     """An intent of which nothing has come yet; its serial number."""
     number = (1 << 158) + int.from_bytes(intent_id.encode())
     workshop.store.record_intent(
@@ -425,6 +485,7 @@ def intend(workshop: Workshop, intent_id: str) -> int:
         request_id="request-1",
         request_digest="",
         entries=(),
+        grounds=grounds,
     )
     return number
 
@@ -540,10 +601,132 @@ def test_of_what_is_older_than_the_trail_no_event_is_expected(scene: Scene) -> N
     old = "'2020-01-01 00:00:00.000000'" if scene.url.startswith("sqlite:") else "'2020-01-01T00:00:00Z'"
     scene.change(f"UPDATE intents SET recorded_at = {old} WHERE intent_id = '{scene.intent('leaf')}'")
     scene.change(f"UPDATE entries SET created_at = {old} WHERE certificate_sha256 = '{scene.sha256['foreign']}'")
+    assert len(scene.faults()) == 2  # what is older than the trail has no grounds
+    scene.change(f"UPDATE intents SET grounds = NULL WHERE intent_id = '{scene.intent('leaf')}'")
     found, counts = sweep(scene.url)
-    assert (found, counts.untold) == ([], 2)
+    what = "no event tells of it: it is from before there was an audit trail, or says so"
+    assert set(found) == {f"note: {scene.row(name)}: {what}" for name in ("leaf", "foreign")}
+    assert (counts.untold, counts.faults) == (2, 0)
     scene.change("DELETE FROM events")
     assert len(scene.faults()) >= len(scene.sha256)  # it is not the trail that is younger
+
+
+@ON_BOTH
+def test_what_says_that_it_is_older_than_the_trail_and_is_told_of_is_checked(scene: Scene) -> None:
+    old = "'2001-01-01 00:00:00.000000'" if scene.url.startswith("sqlite:") else "'2001-01-01T00:00:00Z'"
+    where = f"intent_id = '{scene.intent('leaf')}'"
+    with scene.changed("intents", where, f"recorded_at = {old}"):
+        (fault,) = scene.faults()
+        assert fault.startswith(f"{scene.row('leaf')}: it was intended on 2001-01-01 ")
+        scene.change(f"UPDATE intents SET grounds = NULL, caller = 'x' WHERE {where}")
+        assert f"{scene.row('leaf')}: its event certificate-signed has another actor: credential-1" in scene.faults()
+
+
+@ON_BOTH
+def test_a_key_that_only_untold_grounds_name_is_not_believed(scene: Scene, token: Token) -> None:
+    """A certificate that somebody has signed with a key of his own, its intent before the trail."""
+    with Store.open(scene.url) as store:
+        workshop = Workshop(store, token)
+        workshop.issue_leaf("forged", lost := workshop.make_key("forged"), workshop.issue_ca("forger", lost))
+        store.remove_key(lost.name, organization="test", even_in_use=True)
+    scene.sha256 |= workshop.sha256
+    serials = [str(scene.of(name, "serial_number")) for name in ("forged", "forger")]
+    scene.change(f"DELETE FROM events WHERE serial_number IN ('{serials[0]}', '{serials[1]}')")
+    old = "'2020-01-01 00:00:00.000000'" if scene.url.startswith("sqlite:") else "'2020-01-01T00:00:00Z'"
+    intents = f"('{scene.intent('forged')}', '{scene.intent('forger')}')"
+    scene.change(f"UPDATE intents SET recorded_at = {old} WHERE intent_id IN {intents}")
+    found, counts = sweep(scene.url)
+    faults = [line for line in found if not line.startswith("note: ")]
+    assert {one.partition(": ")[0] for one in faults} == {scene.row("forged"), scene.row("forger")}
+    assert counts.untold == 0
+    scene.change(f"DELETE FROM certificates WHERE sha256 = '{scene.sha256['forger']}'")
+    note = f"note: {scene.row('forged')}: its signature is not verified: the key {lost.name} is not in the database"
+    assert note in sweep(scene.url)[0]
+
+
+def test_an_intent_that_says_that_it_is_older_than_the_trail_is_checked(scene: Scene, token: Token) -> None:
+    with Store.open(scene.url) as store:
+        number = intend(Workshop(store, token), "failed", grounds="{}")
+        store.record_failure(intent_id="failed", reason="SigningFailed")
+    assert scene.faults() == []
+    scene.change("UPDATE intents SET recorded_at = '2020-01-01 00:00:00.000000' WHERE intent_id = 'failed'")
+    scene.change(f"DELETE FROM events WHERE kind = 'signature-failed' AND serial_number = '{number:040x}'")
+    (fault,) = scene.faults()
+    assert fault.endswith("intent failed: it is failed, and the audit trail has none of it")
+    scene.change(f"DELETE FROM events WHERE serial_number = '{number:040x}'")
+    assert scene.faults() == [fault]
+    scene.change("UPDATE intents SET grounds = NULL WHERE intent_id = 'failed'")
+    assert scene.faults() == []
+
+
+def test_an_intent_that_is_told_of_is_no_older_than_the_trail(scene: Scene, token: Token) -> None:
+    with Store.open(scene.url) as store:
+        number = intend(Workshop(store, token), "failed")
+        store.record_failure(intent_id="failed", reason="SigningFailed")
+    scene.change("UPDATE intents SET recorded_at = '2020-01-01 00:00:00.000000' WHERE intent_id = 'failed'")
+    scene.change(f"DELETE FROM events WHERE kind = 'signature-failed' AND serial_number = '{number:040x}'")
+    (fault,) = scene.faults()
+    assert fault.endswith("intent failed: it is failed, and the audit trail has none of it")
+
+
+UNDECODABLE = {
+    "certificates": ("der", "subject", "issuer", "serial_number", "spki_sha256", "not_before", "not_after", "sha256"),
+    "intents": ("tbs", "issuer", "grounds", "signing_key", "profile", "caller", "request_id", "recorded_at"),
+}
+
+
+@pytest.mark.parametrize(("table", "column"), [(table, one) for table, those in UNDECODABLE.items() for one in those])
+def test_text_that_is_not_utf_8_is_named_and_stops_nothing(
+    scene: Scene, table: str, column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL has no such text."""
+    rows = {name: scene.row(name) for name in ("nowhere", "leaf")}
+    where = f"sha256 = '{scene.sha256['leaf']}'"
+    if table == "intents":
+        where = f"intent_id = '{scene.intent('leaf')}'"
+    # Of a length that the constraints ask for, and before all others.
+    octets = "2fff" + "61" * (38 if column == "serial_number" else 62)
+    scene.change(f"UPDATE {table} SET {column} = CAST(X'{octets}' AS TEXT) WHERE {where}")
+    scene.change(f"UPDATE certificates SET is_ca = NOT is_ca WHERE sha256 = '{scene.sha256['nowhere']}'")
+    for page in (500, 1):
+        monkeypatch.setattr(stored_records, "PAGE", page)
+        faults, counts = sweep(scene.url)
+        assert (counts.issued, counts.intents) == (len(scene.sha256) - 1, len(scene.sha256) - 1)
+        what = f"the column {table}.{column} holds text that is not UTF-8"
+        name = rows["leaf"] if column not in ("serial_number", "sha256") or table == "intents" else "serial "
+        assert any(one.startswith(name) and one.endswith(what) for one in faults), faults
+        assert f"{rows['nowhere']}: the column is_ca is not what it says" in faults
+
+
+def test_an_intent_with_a_name_that_is_text_hides_nothing(scene: Scene) -> None:
+    """Text is before all octets, and an issuer is octets."""
+    scene.change("UPDATE intents SET state = 'failed', reason = 'x' WHERE state = 'signed' AND kind = 'certificate'")
+    before = len(sweep(scene.url)[0])
+    scene.change(f"UPDATE intents SET issuer = 'text' WHERE intent_id = '{scene.intent('leaf')}'")
+    assert sweep(scene.url)[1].intents == len(scene.sha256) - 1
+    assert len(sweep(scene.url)[0]) > before
+
+
+def test_an_event_that_is_not_utf_8_is_named_and_stops_nothing(scene: Scene) -> None:
+    serial = scene.of("leaf", "serial_number")
+    where = f"kind = 'certificate-signed' AND serial_number = '{serial}'"
+    ((writer, sequence),) = select(scene.url, f"SELECT writer, sequence FROM events WHERE {where}")
+    scene.change(f"UPDATE events SET details = CAST(X'7bff7d' AS TEXT) WHERE {where}")
+    assert scene.faults() == [
+        f"{scene.row('leaf')}: the audit trail must have one event certificate-signed of it, and has none",
+        f"event {sequence} of writer {writer}: its details cannot be read",
+    ]
+
+
+@pytest.mark.parametrize("built", [POSTGRESQL], indirect=True)
+def test_a_time_that_python_does_not_know_is_named_and_stops_nothing(scene: Scene) -> None:
+    """SQLite's are text."""
+    scene.change(f"UPDATE intents SET recorded_at = 'infinity' WHERE intent_id = '{scene.intent('leaf')}'")
+    scene.change(f"UPDATE certificates SET not_before = '0044-03-15 BC' WHERE sha256 = '{scene.sha256['leaf']}'")
+    scene.change("UPDATE events SET recorded_at = '-infinity' WHERE kind = 'key-unbound'")
+    faults = scene.faults()
+    assert f"{scene.row('leaf')}: the column not_before is not what it says" in faults
+    assert any(one.startswith(f"{scene.row('leaf')}: it was intended on infinity") for one in faults)
 
 
 def test_a_value_that_is_of_no_use_is_named_and_stops_nothing(scene: Scene) -> None:
