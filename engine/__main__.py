@@ -13,7 +13,8 @@
     signing-engine evidence SERIAL                                  how a certificate came about, with proofs
 
 Exit code 0: done; 1: refused or failed, with one sentence on standard error; 2: the command line is wrong; 77: a token
-refused the login, which is not to be tried again as it is (RestartPreventExitStatus=77 for systemd).
+refused the login, which is not to be tried again as it is (RestartPreventExitStatus=77 for systemd). Of `audit verify`
+and `audit sweep`, 1: faults were found; 3: they could not look for all of them, and why.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EngineError as error:
         for line in (f"signing-engine: {error.message}", *(f"  {detail}" for detail in error.details)):
             sys.stderr.write(f"{line}\n")
-        return LOGIN_REFUSED if isinstance(error, TokenLoginRefused) else 1
+        return LOGIN_REFUSED if isinstance(error, TokenLoginRefused) else int(getattr(options, "failed", 1))
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -4,7 +4,8 @@ Stands alone: Python 3.11 and `cryptography`.
     python verifier.py export.jsonl --witness witness.jsonl --key audit-key.pem
     python verifier.py evidence.json --witness witness.jsonl --key audit-key.pem
 
-Exit code 0: nothing was found; 1: something was, and is named, the first bad row first; 2: the command line is wrong.
+Exit code 0: nothing was found; 1: something was, and is named, the first bad row first; 2: the command line is wrong,
+or the export holds a selection of events. Without a key, anybody's signature counts: who has signed is only told.
 
 What is verified, in octets. Canonical JSON is UTF-8 with members sorted by name, no white space, and no escape that
 JSON does not ask for. A hash is SHA-256, written in lower-case hex.
@@ -29,7 +30,8 @@ v1.5 with SHA-256, or Ed25519. Every event up to the last of its chain in a chec
 before.
 
 *Export*, one JSON object a line: {"event": ..., "hash": ..., "checkpoint": number or null}, by writer and sequence, and
-{"checkpoint": the octets as a string, "signature": base64 or null, "key": base64}, by number.
+{"checkpoint": the octets as a string, "signature": base64 or null, "key": base64}, by number. One that begins with
+{"partial": true, ...} holds a selection of events, which cannot be verified by itself.
 
 *Witness*, one JSON object a line: {"statement": a checkpoint's octets as a string, "signature": base64, "key": base64}.
 It is kept where who can change the trail cannot change it: the end of the trail can be cut off unseen, but for it.
@@ -62,6 +64,7 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,7 @@ _TOLD = ("actor", "details", "kind", "outcome", "recordedAt", "requestId", "sour
 _EVENT_MEMBERS = frozenset([*_TOLD, "previous", "sequence", "writer"])
 _CHECKPOINT_MEMBERS = frozenset(["chains", "events", "key", "number", "previous", "recordedAt", "root", "total"])
 _MOST_FAULTS = 100
+_CLOCKS_DIFFER = timedelta(seconds=1)
 
 EVIDENCE_FORMAT = "signing-engine-evidence/1"
 _EVIDENCE_MEMBERS = frozenset(
@@ -148,10 +152,19 @@ class Report:
     uncovered_since: str = ""
     is_signature_due: bool = False
     """Whether a checkpoint follows the last signed one that is not signed yet."""
-    keys: list[str] = field(default_factory=list)
-    """The hashes of the keys that have signed."""
+    keys: list[tuple[int, str]] = field(default_factory=list)
+    """The hashes of the keys that have signed, each with the number of the checkpoint from which on it has."""
+    is_key_given: bool = False
+    """Whether it was said which keys may sign."""
     witness_lines: int | None = None
     """None: there was no witness."""
+    witnesses_to_come: list[str] = field(default_factory=list)
+    """Those that are not there, as long as no checkpoint is signed."""
+    starts: int = 0
+    """Of processes that have not told that they ended."""
+    set_back: int = 0
+    """Events that were recorded earlier than the one before them in their chain."""
+    first_set_back: str = ""
 
     def add(self, fault: Fault) -> None:
         """One more; those beyond the first hundred are only counted."""
@@ -172,7 +185,16 @@ class Report:
             yield f"events not yet covered by a checkpoint: {self.uncovered}, the oldest of {self.uncovered_since}"
         if self.is_signature_due:
             yield "a checkpoint waits for its signature"
-        yield from (f"signed by the key with SPKI SHA-256 {key}" for key in self.keys)
+        for place, (number, key) in enumerate(self.keys):
+            yield f"{f'from checkpoint {number} on ' if place else ''}signed by the key with SPKI SHA-256 {key}"
+        if self.keys and not self.is_key_given:
+            yield "no key was given: whether that key may sign cannot be told"
+        if self.starts:
+            yield f"starts without a stop: {self.starts} (running, or ended without telling)"
+        if self.set_back:
+            yield f"recorded over a second earlier than the event before: {self.set_back}, first {self.first_set_back}"
+        for name in self.witnesses_to_come:
+            yield f"the witness {name} is not there, and no checkpoint is signed"
         if self.witness_lines is None:
             yield "no witness was given: whether the end of the trail was cut off cannot be told"
         else:
@@ -188,7 +210,7 @@ class TrailVerifier:
 
     def __init__(self, trusted: Collection[str] | None = None) -> None:
         """`trusted` are SPKI SHA-256 of keys that may sign; None: any, and the report says which."""
-        self.report = Report()
+        self.report = Report(is_key_given=trusted is not None)
         self._trusted = trusted
         self._statements: dict[int, _Statement] = {}
         self._pending: _Statement | None = None
@@ -201,6 +223,8 @@ class TrailVerifier:
         self._roots_checked: set[int] = set()
         self._chain: _Chain | None = None
         self._writers: set[int] = set()
+        self._started: dict[str, int] = {}
+        """Starts less stops by process, where that is not none."""
 
     def take_checkpoint(self, number: object, statement: object, signature: bytes | None, key: object) -> None:
         """One checkpoint. Without a `signature` it is the one that is being made, and covers nothing yet."""
@@ -228,6 +252,8 @@ class TrailVerifier:
             return
         if what := self._signature_fault(octets, members, signature, key):
             self._fault(row, what)
+        elif not self.report.keys or self.report.keys[-1][1] != members["key"]:
+            self.report.keys.append((expected, members["key"]))
         self._previous, self._total = remembered.digest, members["total"]
         self._statements[expected] = remembered
         for writer, (sequence, head) in sorted(members["chains"].items()):
@@ -253,6 +279,14 @@ class TrailVerifier:
             members = self._load_statement(row, statement)
             if members is not None:
                 self._compare(row, statement.encode(), members, signature, key)
+
+    def miss_witness(self, name: str, *, may_be_to_come: bool = False) -> None:
+        """A witness that is not there, after the checkpoints; it `may_be_to_come` as long as none of them is signed."""
+        self.take_witness((), name)
+        if may_be_to_come and not self.report.checkpoints:
+            self.report.witnesses_to_come.append(name)
+        else:
+            self._fault(f"witness {name}", "it is not there")
 
     def _compare(self, row: str, octets: bytes, members: Mapping[str, Any], signature: bytes, key: bytes) -> None:
         number, digest = members["number"], sha256(octets).hexdigest()
@@ -293,6 +327,7 @@ class TrailVerifier:
             self._fault(row, f"it does not follow event {chain.last} as that is here: one of both was changed")
         is_sound = wrong == len(self.report.faults) + self.report.more_faults
         self._cover(chain, row, event, digest.digest(), sequence, checkpoint, is_sound)
+        self._note(chain, row, event)
         chain.last, chain.hash = sequence, str(hash_)
 
     def _cover(
@@ -331,9 +366,27 @@ class TrailVerifier:
         if tree.size == self._statements[number].events:
             self._check_root(number, tree)
 
+    def _note(self, chain: "_Chain", row: str, event: Any) -> None:
+        """Of starts, stops and clocks, which are no faults."""
+        time, before = str(event["recordedAt"]), chain.time
+        chain.time = time
+        if time < before and _is_set_back(time, before):
+            self.report.set_back += 1
+            self.report.first_set_back = self.report.first_set_back or row
+        if isinstance(event["details"], dict) and event["kind"] in ("engine-started", "engine-stopped"):
+            process = str(event["details"].get("processId"))
+            starts = self._started.pop(process, 0) + (1 if event["kind"] == "engine-started" else -1)
+            if starts:
+                self._started[process] = starts
+
     def finish(self) -> Report:
         """What was seen, after the last event."""
         self._end_chain()
+        self.report.starts = sum(starts for starts in self._started.values() if starts > 0)
+        if not self.report.events:
+            self._fault("events", "expected some, found none")
+        if self._trusted is not None and not self.report.checkpoints:
+            self._fault("checkpoints", "expected one that is signed, since a key was given; found none")
         for writer in sorted(self._coverage.keys() - self._writers):
             number, last, _ = self._coverage[writer][-1]
             row = f"event 1 of writer {writer}"
@@ -381,10 +434,7 @@ class TrailVerifier:
             return None
 
     def _signature_fault(self, octets: bytes, members: Mapping[str, Any], signature: bytes, key: object) -> str | None:
-        what = find_signature_fault(octets, members["key"], signature, key, self._trusted)
-        if what is None and members["key"] not in self.report.keys:
-            self.report.keys.append(members["key"])
-        return what
+        return find_signature_fault(octets, members["key"], signature, key, self._trusted)
 
     def _place(self) -> str:
         return "none" if self._chain is None else f"event {self._chain.last} of writer {self._chain.writer}"
@@ -403,6 +453,7 @@ class _Chain:
     last: int = 0
     hash: str = ZEROS
     covered: int = 0
+    time: str = ""
 
 
 class _Tree:
@@ -901,6 +952,13 @@ def _load_event_place(event: object) -> tuple[int, int, str]:
     return int(writer), sequence, previous
 
 
+def _is_set_back(time: str, before: str) -> bool:
+    try:
+        return datetime.fromisoformat(before) - datetime.fromisoformat(time) > _CLOCKS_DIFFER
+    except (ValueError, TypeError):
+        return False  # what is no time was not hashed as one
+
+
 def _span(first: int, last: int) -> str:
     return f"event {first} is" if first == last else f"events {first} to {last} are"
 
@@ -929,12 +987,19 @@ def read_keys(path: Path) -> frozenset[str]:
 def read_witnesses(verifier: TrailVerifier, paths: Iterable[Path]) -> None:
     """Have the verifier take each file in. Raises OSError."""
     for path in paths:
+        if not path.exists():
+            verifier.miss_witness(str(path))
+            continue
         with path.open(encoding="utf-8", errors="replace") as lines:
             verifier.take_witness(lines, path.name)
 
 
+class PartialExport(Exception):
+    """An export that holds a selection of events."""
+
+
 def verify_export(path: Path, witnesses: Sequence[Path], trusted: Collection[str] | None) -> Report:
-    """Verify an exported file. Raises ValueError for a line that is not of an export, OSError."""
+    """Verify an exported file. Raises PartialExport, ValueError for a line that is not of an export, OSError."""
     verifier = TrailVerifier(trusted)
 
     def checkpoint(line: Mapping[str, Any]) -> None:
@@ -963,7 +1028,13 @@ def _each_line(path: Path, take: Callable[[Mapping[str, Any]], None]) -> None:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                take(load_json(line))
+                members = load_json(line)
+                if number == 1 and isinstance(members, dict) and members.get("partial") is True:
+                    raise PartialExport(
+                        f"{path}: this export holds a selection of events, which cannot be verified by itself; export "
+                        "all events."
+                    )
+                take(members)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{path} line {number} is not of an export: {error}") from None
 
@@ -996,14 +1067,24 @@ def read_witnessed(paths: Iterable[Path]) -> frozenset[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify what the command line names; the exit code."""
-    parser = argparse.ArgumentParser(description="Verify what the signing engine has recorded.")
+    parser = argparse.ArgumentParser(
+        description="Verify what the signing engine has recorded.",
+        epilog="Exit code 0: nothing was found; 1: something was; 2: the command line is wrong, or the export holds a "
+        "selection of events.",
+    )
     parser.add_argument(
         "file",
         type=Path,
         help="what `signing-engine audit export` made, of all events, or the evidence of one certificate",
     )
     parser.add_argument("--witness", type=Path, action="append", default=[], help="JSON lines; may be given twice")
-    parser.add_argument("--key", type=Path, action="append", default=[], help="PEM of public keys that may sign")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        help="PEM of public keys that may sign; without it anybody's signature counts",
+    )
     options = parser.parse_args(arguments)
     report: Report | EvidenceReport
     try:
@@ -1014,9 +1095,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             witnessed = read_witnessed(options.witness) if options.witness else None
             report = verify_evidence(evidence, trusted, witnessed)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, PartialExport) as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return 2 if isinstance(error, PartialExport) else 1
     sys.stdout.write("".join(f"{line}\n" for line in report.lines()))
     return 1 if report.faults else 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from engine.app import store_password
-from engine.audit.stored import load_event
+from engine.audit.stored import load_event, load_octets, load_value
 from engine.audit.verifier import canonical
 from engine.commands.audit_sweep import add_sweep
 from engine.commands.audit_verify import add_verify
@@ -33,7 +33,11 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
     listing = commands.add_parser("list", help="print the last events, one a line")
     listing.add_argument("--limit", type=_positive, default=_SHOWN, help=f"how many; {_SHOWN} if it is not given")
     listing.set_defaults(command=_list)
-    export = commands.add_parser("export", help="write events and checkpoints as JSON lines")
+    export = commands.add_parser(
+        "export",
+        help="write events and checkpoints as JSON lines",
+        epilog="A selection of events says so in its first line, and cannot be verified by itself.",
+    )
     export.add_argument("--output", type=Path, metavar="FILE", help="a new file, instead of standard output")
     export.set_defaults(command=_export)
     for one in (listing, export):
@@ -52,7 +56,7 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
     key.add_argument("--config", type=Path, required=True, help="the configuration file")
     key.set_defaults(command=_key)
     add_verify(commands.add_parser("verify", help="verify chains, checkpoints and the witness"))
-    add_sweep(commands.add_parser("sweep", help="check every stored certificate again"))
+    add_sweep(commands.add_parser("sweep", help="check every stored certificate again, and what stands"))
 
 
 def _positive(text: str) -> int:
@@ -93,7 +97,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _line(row: Any) -> str:
     """No character of it does anything to a terminal, wherever it came from."""
-    place, event = f"{row.writer}:{row.sequence}", load_event(row)
+    event = load_event(row)
+    place = f"{_shown(event['writer'])}:{_shown(event['sequence'])}"
     told = {"by": "actor", "from": "source", "target": "target", "request": "requestId"}
     words = [f"{word} {_shown(event[member])}" for word, member in told.items() if event[member] != ""]
     time, kind, outcome = (_shown(event[member]) for member in ("recordedAt", "kind", "outcome"))
@@ -129,12 +134,20 @@ def _write(lines: Iterable[str], file: TextIO) -> None:
 
 def _exported(trail: StoredTrail, wanted: WantedEvents) -> Iterator[str]:
     """As `engine.audit.verifier` reads it."""
+    if asked := wanted.render():
+        yield canonical({"partial": True, **asked})
     for row in trail.events(wanted):
-        yield canonical({"event": load_event(row), "hash": row.hash, "checkpoint": row.checkpoint})
+        hash_, checkpoint = load_value(row.hash), load_value(row.checkpoint)
+        yield canonical({"event": load_event(row), "hash": hash_, "checkpoint": checkpoint})
     for row in trail.checkpoints():
-        signature = None if row.signature is None else base64.b64encode(row.signature).decode()
-        key = base64.b64encode(row.spki).decode()
-        yield canonical({"checkpoint": row.statement, "signature": signature, "key": key})
+        signature, spki = load_octets(row.signature), load_octets(row.spki)
+        yield canonical(
+            {
+                "checkpoint": load_value(row.statement),
+                "signature": None if signature is None else base64.b64encode(signature).decode(),
+                "key": base64.b64encode(spki or b"").decode(),
+            }
+        )
 
 
 def _key(options: argparse.Namespace) -> int:

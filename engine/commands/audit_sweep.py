@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from engine.app import store_password
+from engine.commands import UNFINISHED
 from engine.config import load_config
 from engine.store import reading_records
 from engine.sweep import Sweep
@@ -17,8 +18,12 @@ _BAR_SECONDS = 0.2
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """Make `parser` that of the command."""
+    parser.epilog = (
+        "Exit code 0: no fault was found; 1: faults were, a line each; 2: the command line is wrong; "
+        f"{UNFINISHED}: the database could not be read to its end, whatever was found until then."
+    )
     parser.add_argument("--config", type=Path, required=True, help="the configuration file")
-    parser.set_defaults(command=_sweep)
+    parser.set_defaults(command=_sweep, failed=UNFINISHED)
 
 
 def _sweep(options: argparse.Namespace) -> int:

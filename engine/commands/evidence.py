@@ -17,6 +17,10 @@ from engine.store import reading_evidence
 
 def add_evidence(parser: argparse.ArgumentParser) -> None:
     """Make `parser` that of the command."""
+    parser.epilog = (
+        "Exit code 0: the evidence was written; 1: there is none, or it cannot be read, and why; 2: the command line "
+        "is wrong. Whether it proves anything is for engine/audit/verifier.py to say."
+    )
     parser.add_argument(
         "certificate", metavar="SERIAL", help="the serial number or the SHA-256 of the certificate, in hex"
     )

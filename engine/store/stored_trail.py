@@ -27,6 +27,7 @@ from engine.errors import ConfigError
 from engine.store.address import Secret
 from engine.store.database import reading_beside
 from engine.store.faults import store_error
+from engine.store.raw_values import raw, read_whatever_is_there
 from engine.store.schema import checkpoints, events
 from engine.store.wanted_events import WantedEvents
 
@@ -66,7 +67,12 @@ _LATEST: Select[Any] = select(*_COLUMNS).order_by(
     events.c.recorded_at.desc(), events.c.writer.desc(), events.c.sequence.desc()
 )
 _CHECKPOINTS: Select[Any] = (
-    select(checkpoints.c.number, checkpoints.c.statement, checkpoints.c.signature, checkpoints.c.spki)
+    select(
+        checkpoints.c.number,
+        checkpoints.c.statement,
+        raw(checkpoints.c.signature).label("signature"),
+        raw(checkpoints.c.spki).label("spki"),
+    )
     .where(checkpoints.c.number > bindparam("number"))
     .order_by(checkpoints.c.number)
     .limit(bindparam("page"))
@@ -123,4 +129,5 @@ def reading_trail(url: str, password: Secret | None = None) -> Iterator[StoredTr
     with reading_beside(url, password, events) as connection:
         if connection is None:
             raise ConfigError("The database has no audit trail.")
+        read_whatever_is_there(connection)
         yield StoredTrail(connection)

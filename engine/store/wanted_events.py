@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 from engine.errors import ConfigError
 from engine.store.certificate_names import load_certificate_name
 from engine.store.chain import KINDS, sha256_hex
+from engine.store.raw_values import load_octets, raw
 from engine.store.schema import certificates, events
 
-_CERTIFICATE = select(certificates.c.serial_number, certificates.c.issuer).where(
+_CERTIFICATE = select(certificates.c.serial_number, raw(certificates.c.issuer).label("issuer")).where(
     certificates.c.sha256 == bindparam("sha256")
 )
 
@@ -29,6 +30,18 @@ class WantedEvents:
     """A serial number in hex, whoever has issued it, or a certificate's SHA-256 in hex."""
     actor: str | None = None
     kinds: Sequence[str] = ()
+
+    def render(self) -> dict[str, object]:
+        """The conditions there are, as JSON has it; empty if every event is wanted."""
+        conditions: dict[str, object] = {
+            "since": None if self.since is None else self.since.isoformat(),
+            "until": None if self.until is None else self.until.isoformat(),
+            "key": self.signing_key,
+            "certificate": self.certificate,
+            "actor": self.actor,
+            "kind": list(self.kinds) or None,
+        }
+        return {name: value for name, value in conditions.items() if value is not None}
 
     def conditions(self, connection: Connection) -> list[ColumnElement[bool]]:
         """For a SELECT of events. Raises ConfigError for a condition that nothing can meet."""
@@ -60,5 +73,5 @@ def _of_certificate(connection: Connection, text: str) -> list[ColumnElement[boo
     if row is None:
         return [names_it]
     # Before it was signed, it was known by its issuer and its serial number.
-    is_its = events.c.details.contains(f'"issuerSha256":"{sha256_hex(row.issuer)}"')
+    is_its = events.c.details.contains(f'"issuerSha256":"{sha256_hex(load_octets(row.issuer))}"')
     return [events.c.serial_number == row.serial_number, or_(names_it, is_its)]

@@ -143,6 +143,10 @@ def test_what_is_exported_verifies_without_the_engine(
     number = sum("event" in json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     assert number >= 10
     assert f"events: {number}, " in capsys.readouterr().out
+    chosen = tmp_path / "chosen.jsonl"
+    assert lines("export", "--kind", "engine-started", "--output", str(chosen)) == []
+    assert verify([str(chosen)]) == 2
+    assert "this export holds a selection of events" in capsys.readouterr().err
     spoilt = path.read_text(encoding="utf-8").replace("quickstart", "somebody", 1)
     path.write_text(spoilt, encoding="utf-8")
     assert verify([str(path)]) == 1

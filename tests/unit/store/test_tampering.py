@@ -5,6 +5,7 @@ database, and by the one that stands alone and reads an export.
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from engine.audit import verifier
 from engine.audit.checkpoint import build_statement
-from engine.audit.stored import verify_stored
-from engine.store import Store, reading_trail
+from engine.audit.stored import load_event, verify_stored
+from engine.store import ENGINE, Store, WantedEvents, reading_trail
 from engine.store.rows import CheckpointRow, Leaf
 from engine.token import Token
 from tests.database import change, select
@@ -113,7 +114,13 @@ def test_a_trail_that_nobody_has_touched_verifies(scene: Scene) -> None:
         report = verify_stored(trail, [scene.witness], None)
     assert (report.events, report.chains, report.checkpoints, report.uncovered) == (11, 2, 2, 2)
     assert report.witness_lines == 2
-    assert "events not yet covered by a checkpoint: 2" in "\n".join(report.lines())
+    lines = list(report.lines())
+    assert "events not yet covered by a checkpoint: 2" in "\n".join(lines)
+    assert "no key was given: whether that key may sign cannot be told" in lines
+    assert not [line for line in lines if "starts" in line or "earlier" in line]
+    with reading_trail(scene.url) as trail:
+        lines = list(verify_stored(trail, [scene.witness], verifier.read_keys(scene.key)).lines())
+    assert not [line for line in lines if "no key" in line]
 
 
 COLUMNS = ("kind = 'log-in'", "actor = 'x'", "source = 'x'", "target = 'x'", "outcome = 'refused'", "request_id = 'x'")
@@ -287,7 +294,22 @@ def test_the_end_cut_off_together_with_its_checkpoint_is_seen_by_the_witness(sce
 def test_everything_cut_off_is_seen_by_the_witness(scene: Scene) -> None:
     scene.change("DELETE FROM events")
     scene.change("DELETE FROM checkpoints")
-    assert [fault.partition(":")[0] for fault in scene.faults()] == ["checkpoint 1", "checkpoint 2"]
+    rows = [fault.partition(":")[0] for fault in scene.faults()]
+    assert rows == ["checkpoint 1", "checkpoint 2", "events", "checkpoints"]
+    assert scene.faults(witness=False) == [
+        "events: expected some, found none",
+        "checkpoints: expected one that is signed, since a key was given; found none",
+    ]
+    scene.witness.unlink()
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+    assert [str(one) for one in report.faults] == [
+        f"witness {scene.witness}: it is not there",
+        "events: expected some, found none",
+    ]
+    (scene.folder / "export.jsonl").write_text("")
+    alone = run_alone(scene.folder)
+    assert (alone.returncode, alone.stdout.splitlines()[0]) == (1, "events: expected some, found none")
 
 
 def test_a_witness_that_lacks_a_checkpoint_is_seen(scene: Scene) -> None:
@@ -300,7 +322,122 @@ def test_a_witness_that_is_gone_is_no_witness_that_agrees(scene: Scene) -> None:
     scene.witness.unlink()
     with reading_trail(scene.url) as trail:
         report = verify_stored(trail, [scene.witness], None)
-    assert [fault.row for fault in report.faults] == ["checkpoint 1", "checkpoint 2"]
+    assert [fault.row for fault in report.faults] == [f"witness {scene.witness}", "checkpoint 1", "checkpoint 2"]
+    with reading_trail(scene.url) as trail:
+        assert verify_stored(trail, [scene.witness], None, may_lack_witness=True).faults == report.faults
+    export(scene.url, scene.folder / "export.jsonl")
+    alone = run_alone(scene.folder, "--witness", str(scene.witness))
+    assert (alone.returncode, alone.stdout.splitlines()[0]) == (1, f"witness {scene.witness}: it is not there")
+
+
+def test_a_witness_may_be_to_come_as_long_as_no_checkpoint_is_signed(database_url: str, tmp_path: Path) -> None:
+    with Store.open(database_url) as store:
+        tell(store, 1)
+    with reading_trail(database_url) as trail:
+        report = verify_stored(trail, [tmp_path / "none"], None, may_lack_witness=True)
+    assert report.faults == []
+    assert f"the witness {tmp_path / 'none'} is not there, and no checkpoint is signed" in list(report.lines())
+    with reading_trail(database_url) as trail:
+        report = verify_stored(trail, [tmp_path / "none"], None)
+    assert [str(fault) for fault in report.faults] == [f"witness {tmp_path / 'none'}: it is not there"]
+
+
+def test_the_number_is_told_at_which_the_key_was_changed(scene: Scene, token: Token) -> None:
+    successor = make_signer(token)
+    with Store.open(scene.url) as store:
+        assert cover(make_maker(store, successor, scene.witness)) == 2
+    export(scene.url, scene.folder / "export.jsonl")
+    alone = run_alone(scene.folder, "--witness", str(scene.witness))
+    assert alone.returncode == 0
+    (first,) = verifier.read_keys(scene.key)
+    assert alone.stdout.splitlines()[1:4] == [
+        f"signed by the key with SPKI SHA-256 {first}",
+        f"from checkpoint 3 on signed by the key with SPKI SHA-256 {successor.public_key.sha256}",
+        "no key was given: whether that key may sign cannot be told",
+    ]
+
+
+def test_starts_without_a_stop_are_counted(database_url: str, tmp_path: Path) -> None:
+    def tell_of(store: Store, kind: str, process: int) -> None:
+        store.record_event(kind, ENGINE, "", {"processId": process, "purpose": "serve"})
+
+    with Store.open(database_url) as store, Store.open(database_url) as other:
+        for process in (7, 8, 7, 9, 10):
+            tell_of(store, "engine-started", process)
+        for process in (8, 7):
+            tell_of(store, "engine-stopped", process)
+        tell_of(other, "engine-stopped", 9)  # by a connection that was made anew
+    with reading_trail(database_url) as trail:
+        report = verify_stored(trail, [], None)
+    assert (report.faults, report.starts) == ([], 2)
+    export(database_url, tmp_path / "export.jsonl")
+    alone = run_alone(tmp_path)
+    assert alone.returncode == 0
+    assert "starts without a stop: 2 (running, or ended without telling)" in alone.stdout.splitlines()
+
+
+def test_a_clock_that_was_set_back_is_told(database_url: str, tmp_path: Path) -> None:
+    moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    seconds = iter((10.0, 9.5, 8.5, 7.0, 8.0, 3.0))
+    with Store.open(database_url, now=lambda: moment + timedelta(seconds=next(seconds))) as store:
+        tell(store, 6)
+    with Store.open(database_url, now=lambda: moment) as other:
+        tell(other, 1)  # another clock
+    with reading_trail(database_url) as trail:
+        report = verify_stored(trail, [], None)
+    assert (report.faults, report.set_back) == ([], 2)
+    export(database_url, tmp_path / "export.jsonl")
+    alone = run_alone(tmp_path)
+    assert alone.returncode == 0
+    assert f"recorded over a second earlier than the event before: 2, first {report.first_set_back}" in alone.stdout
+    assert report.first_set_back.startswith("event 4 of writer ")
+
+
+UNDECODABLE = ("kind", "actor", "source", "target", "outcome", "request_id", "details", "recorded_at", "previous_hash")
+
+
+@pytest.mark.parametrize("column", [*UNDECODABLE, "hash"])
+def test_text_of_an_event_that_is_not_utf_8_is_named_and_stops_nothing(scene: Scene, column: str) -> None:
+    """PostgreSQL has no such text."""
+    if scene.url.startswith("postgresql:"):
+        return
+    octets = "ff" + "61" * 63
+    scene.change(
+        f"UPDATE events SET {column} = CAST(X'{octets}' AS TEXT) WHERE writer = {scene.second} AND sequence = 2"
+    )
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+        listed = [load_event(row) for row in trail.latest_events(WantedEvents(), 100)]
+    assert str(report.faults[0]).startswith(f"event 2 of writer {scene.second}: it does not have the hash")
+    assert (report.events, len(listed)) == (11, 11)
+    assert json.dumps(listed)
+
+
+@pytest.mark.parametrize("column", ["statement", "signature", "spki"])
+@pytest.mark.parametrize("value", ["CAST(X'ff' AS TEXT)", "'x'"])
+def test_text_of_a_checkpoint_that_is_not_one_is_named_and_stops_nothing(scene: Scene, column: str, value: str) -> None:
+    if scene.url.startswith("postgresql:"):
+        return
+    scene.change(f"UPDATE checkpoints SET {column} = {value} WHERE number = 2")
+    with reading_trail(scene.url) as trail:
+        report = verify_stored(trail, [scene.witness], None)
+    assert report.faults[0].row == "checkpoint 2"
+    assert report.events == 11
+
+
+def test_a_selection_of_events_is_refused_in_a_sentence(scene: Scene) -> None:
+    path = scene.folder / "export.jsonl"
+    export(scene.url, path)
+    whole = path.read_text()
+    path.write_text('{"kind":["log-in"],"partial":true}\n' + whole)
+    alone = run_alone(scene.folder, "--key", str(scene.key))
+    assert (alone.returncode, alone.stdout) == (2, "")
+    assert alone.stderr == (
+        f"{path}: this export holds a selection of events, which cannot be verified by itself; export all events.\n"
+    )
+    path.write_text(whole + '{"partial":true}\n')
+    alone = run_alone(scene.folder)
+    assert (alone.returncode, alone.stdout) == (1, "")
 
 
 def test_a_line_that_a_crash_has_torn_is_passed_over_if_the_whole_one_follows(scene: Scene) -> None:
