@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import event
 
@@ -34,6 +35,7 @@ from tests.issuing import (
     foreign_certificate,
 )
 from tests.postgresql import drop_database, new_database
+from tests.unit.store.test_query_plans import postgresql_scans
 
 
 def sweep(url: str) -> tuple[list[str], Counts]:
@@ -767,8 +769,9 @@ def test_what_is_issued_meanwhile_is_no_fault(scene: Scene, token: Token, monkey
     assert sweep(scene.url)[0] == []
 
 
-def test_every_row_is_found_through_an_index(scene: Scene) -> None:
+def test_every_row_is_found_through_an_index(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a sweep takes as long for each certificate, however many there are."""
+    monkeypatch.setattr(stored_records, "PAGE", 2)  # so that there are second pages
     statements: dict[str, object] = {}
 
     def keep(connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
@@ -789,6 +792,26 @@ def test_every_row_is_found_through_an_index(scene: Scene) -> None:
         assert [step for step in plan if step.startswith("SCAN") and not any(one in step for one in known)] == [], (
             statement
         )
+
+
+@pytest.mark.parametrize("built", [POSTGRESQL], indirect=True)
+def test_every_row_is_found_through_an_index_of_postgresql(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_records, "PAGE", 2)  # so that there are second pages
+    statements: dict[str, object] = {}
+
+    def keep(connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
+        if statement.startswith("SELECT") and "count(" not in statement:
+            statements[statement] = parameters
+
+    with reading_records(scene.url) as records:
+        event.listen(records._connection.engine, "before_cursor_execute", keep)
+        assert list(Sweep(records, lambda what, done, total: None).run()) == []
+    statements = {text: wanted for text, wanted in statements.items() if "pg_catalog" not in text}
+    with psycopg.connect(scene.url) as connection:
+        connection.execute("SET enable_seqscan TO off")
+        scans = {statement: postgresql_scans(connection, statement, wanted) for statement, wanted in statements.items()}
+    assert len(scans) > 12
+    assert {statement: found for statement, found in scans.items() if found} == {}
 
 
 def test_a_database_that_is_not_there_is_said(tmp_path: Path) -> None:
