@@ -10,7 +10,7 @@ from engine.errors import StoreError
 
 
 class Stored(Protocol):
-    """Rows as they lie there, in order."""
+    """Rows as they lie there, in order, all of one moment."""
 
     def checkpoints(self) -> Iterable[Any]:
         """number, statement, signature, spki; by number."""

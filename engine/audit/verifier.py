@@ -26,7 +26,8 @@ chain: sequence counts from 1, and previous is the hash of the event before, 64 
 
 and a signature of that by the key: ECDSA with the hash that is as wide as the curve (SHA-256, -384, -512), RSA PKCS #1
 v1.5 with SHA-256, or Ed25519. Every event up to the last of its chain in a checkpoint is in that checkpoint or in one
-before.
+before. The last checkpoint may be without its signature, which is being made: its statement fits its events all the
+same, and these are not marked as covered yet.
 
 *Export*, one JSON object a line: {"event": ..., "hash": ..., "checkpoint": number or null}, by writer and sequence, and
 {"checkpoint": the octets as a string, "signature": base64 or null, "key": base64}, by number.
@@ -191,7 +192,8 @@ class TrailVerifier:
         self.report = Report()
         self._trusted = trusted
         self._statements: dict[int, _Statement] = {}
-        self._pending: _Statement | None = None
+        self._unsigned: set[int] = set()
+        """Checkpoints without a signature here; the witness may have it."""
         self._previous = ZEROS
         self._total = 0
         self._coverage: dict[int, list[tuple[int, int, str]]] = {}
@@ -203,10 +205,11 @@ class TrailVerifier:
         self._writers: set[int] = set()
 
     def take_checkpoint(self, number: object, statement: object, signature: bytes | None, key: object) -> None:
-        """One checkpoint. Without a `signature` it is the one that is being made, and covers nothing yet."""
+        """One checkpoint. Without a `signature` it is the last, which is being made: its statement was committed after
+        its events, which are as it says and not marked yet."""
         row = f"checkpoint {number}"
         expected = len(self._statements) + 1
-        if self._pending is not None:
+        if self._unsigned:
             self._fault(row, "the checkpoint before it has no signature")
         if number != expected:
             self._fault(row, f"expected checkpoint {expected} here")
@@ -222,16 +225,19 @@ class TrailVerifier:
             self._fault(row, f"expected a total of {self._total + members['events']}, found {members['total']}")
         octets = statement.encode()
         remembered = _Statement(sha256(octets).hexdigest(), members["events"], members["root"])
-        if signature is None:
-            self._pending = remembered
-            self.report.is_signature_due = True
-            return
-        if what := self._signature_fault(octets, members, signature, key):
-            self._fault(row, what)
         self._previous, self._total = remembered.digest, members["total"]
         self._statements[expected] = remembered
         for writer, (sequence, head) in sorted(members["chains"].items()):
             self._coverage.setdefault(int(writer), []).append((expected, sequence, head))
+        if what := self._signature_fault(octets, members, signature, key):
+            self._fault(row, what)
+        if signature is None:
+            self._unsigned.add(expected)
+            self.report.is_signature_due = True
+        else:
+            self._count_signed(members)
+
+    def _count_signed(self, members: Mapping[str, Any]) -> None:
         self.report.checkpoints += 1
         self.report.last_checkpoint = members["recordedAt"]
 
@@ -257,13 +263,15 @@ class TrailVerifier:
     def _compare(self, row: str, octets: bytes, members: Mapping[str, Any], signature: bytes, key: bytes) -> None:
         number, digest = members["number"], sha256(octets).hexdigest()
         known = self._statements.get(number)
-        if known is not None and known.digest == digest:
+        is_same = known is not None and known.digest == digest
+        if is_same and number not in self._unsigned:
             self._witnessed.add(number)
-            return
-        if self._pending is not None and self._pending.digest == digest:
-            return
-        if what := self._signature_fault(octets, members, signature, key):
+        elif what := self._signature_fault(octets, members, signature, key):
             self._fault(row, what)
+        elif is_same:
+            if number not in self._witnessed:
+                self._count_signed(members)
+            self._witnessed.add(number)
         elif known is not None:
             self._fault(f"checkpoint {number}", f"it is not the one that the witness has ({row})")
         else:
@@ -307,16 +315,15 @@ class TrailVerifier:
     ) -> None:
         while chain.covering and chain.covering[0][1] < sequence:
             chain.covering.pop(0)
-        if not chain.covering:
-            self.report.uncovered += 1
-            self.report.uncovered_since = min(
-                self.report.uncovered_since or str(event["recordedAt"]), str(event["recordedAt"])
-            )
-            if checkpoint is not None:
-                self._fault(row, f"it says that checkpoint {checkpoint} covers it, and no signed one does")
+        number, last, head = chain.covering[0] if chain.covering else (0, 0, "")
+        is_signed = bool(number) and number not in self._unsigned
+        if not is_signed and number not in self._witnessed:
+            self._count_uncovered(event)
+        if not is_signed and checkpoint is not None:
+            self._fault(row, f"it says that checkpoint {checkpoint} covers it, and no signed one does")
+        if not number:
             return
-        number, last, head = chain.covering[0]
-        if checkpoint != number:
+        if is_signed and checkpoint != number:
             self._fault(row, f"checkpoint {number} covers it, and it says {checkpoint or 'none'}")
         if sequence == last and digest.hex() != head and is_sound:
             since = chain.covered + 1
@@ -331,6 +338,11 @@ class TrailVerifier:
         if tree.size == self._statements[number].events:
             self._check_root(number, tree)
 
+    def _count_uncovered(self, event: Any) -> None:
+        recorded_at = str(event["recordedAt"])
+        self.report.uncovered += 1
+        self.report.uncovered_since = min(self.report.uncovered_since or recorded_at, recorded_at)
+
     def finish(self) -> Report:
         """What was seen, after the last event."""
         self._end_chain()
@@ -343,7 +355,7 @@ class TrailVerifier:
         for number in sorted(self._statements.keys() - self._roots_checked):
             self._fault(f"checkpoint {number}", "none of its events is here")
         if self.report.witness_lines is not None:
-            for number in sorted(self._statements.keys() - self._witnessed):
+            for number in sorted(self._statements.keys() - self._witnessed - self._unsigned):
                 self._fault(f"checkpoint {number}", "the witness does not have it")
         return self.report
 
@@ -380,9 +392,11 @@ class TrailVerifier:
             self._fault(row, f"its statement is not one: {error}")
             return None
 
-    def _signature_fault(self, octets: bytes, members: Mapping[str, Any], signature: bytes, key: object) -> str | None:
+    def _signature_fault(
+        self, octets: bytes, members: Mapping[str, Any], signature: bytes | None, key: object
+    ) -> str | None:
         what = find_signature_fault(octets, members["key"], signature, key, self._trusted)
-        if what is None and members["key"] not in self.report.keys:
+        if what is None and signature is not None and members["key"] not in self.report.keys:
             self.report.keys.append(members["key"])
         return what
 
@@ -835,13 +849,19 @@ def load_checkpoint(statement: object) -> Mapping[str, Any]:
 
 
 def find_signature_fault(
-    octets: bytes, named: str, signature: bytes, key: object, trusted: Collection[str] | None
+    octets: bytes, named: str, signature: bytes | None, key: object, trusted: Collection[str] | None
 ) -> str | None:
-    """What is wrong with the signature of a checkpoint whose statement names its key by this hash; None: nothing."""
+    """What is wrong with the signature of a checkpoint whose statement names its key by this hash; None: nothing.
+
+    Without a `signature`, what is wrong with the key that is to make it.
+    """
     if not isinstance(key, bytes) or sha256(key).hexdigest() != named:
         return "its key is not the one that its statement names"
     if trusted is not None and named not in trusted:
-        return f"it was signed by a key that may not, with SPKI SHA-256 {named}"
+        is_made = "was" if signature is not None else "is to be"
+        return f"it {is_made} signed by a key that may not, with SPKI SHA-256 {named}"
+    if signature is None:
+        return None
     try:
         check_signature(key, signature, octets)
     except InvalidSignature:

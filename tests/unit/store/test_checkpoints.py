@@ -13,10 +13,11 @@ import pytest
 
 from engine.audit.checkpoint import CheckpointMaker, find_inclusion
 from engine.audit.stored import verify_stored
-from engine.audit.verifier import check_inclusion, check_signature, load_checkpoint
+from engine.audit.verifier import check_inclusion, check_signature, load_checkpoint, verify_export
+from engine.commands.audit import _exported
 from engine.directory.signers import HostedSigner
 from engine.errors import IssuanceDefect, NotFound, StoreError, StoreUnavailable, TokenUnavailable
-from engine.store import Store, StoredTrail, reading_trail
+from engine.store import Store, StoredTrail, WantedEvents, reading_trail
 from engine.token import Token
 from engine.x509.spki import PublicKey
 from tests.database import change
@@ -327,6 +328,30 @@ def test_checkpoints_that_are_made_while_the_trail_is_verified_are_not_taken_for
     change(database_url, "UPDATE events SET checkpoint = NULL WHERE checkpoint = 3")
     change(database_url, "DELETE FROM checkpoints WHERE number = 3")
     assert "checkpoint 3: it is missing, and the witness has it" in verify(database_url, witness)[0]
+
+
+def test_an_export_that_is_made_beside_an_engine_has_the_events_of_every_statement_in_it(
+    store: Store, maker: CheckpointMaker, signer: HostedSigner, database_url: str, tmp_path: Path
+) -> None:
+    tell(store, 2)
+    assert cover(maker) == 2
+    tell(store, 2)
+    with reading_trail(database_url) as trail:
+        lines = _exported(trail, WantedEvents())
+        exported = [next(lines)]
+        tell(store, 2)
+        maker.find_signer = lambda: Broken(signer)
+        with pytest.raises(TokenUnavailable):
+            cover(maker)
+        exported += lines
+    path = tmp_path / "export.jsonl"
+    path.write_text("\n".join(exported), encoding="utf-8")
+    report = verify_export(path, [], None)
+    assert (report.faults, report.events, report.is_signature_due) == ([], 4, False)
+    with reading_trail(database_url) as trail:
+        path.write_text("\n".join(_exported(trail, WantedEvents())), encoding="utf-8")
+    report = verify_export(path, [], None)
+    assert (report.faults, report.events, report.uncovered, report.is_signature_due) == ([], 6, 4, True)
 
 
 def test_every_covered_event_has_a_proof(store: Store, maker: CheckpointMaker, database_url: str, rows: Rows) -> None:
