@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.audit.verifier import Fault, Report, TrailVerifier, canonical, load_json
+from engine.audit.verifier import Fault, Report, TrailVerifier, canonical, load_checkpoint, load_json
 from engine.errors import StoreError
 
 
@@ -13,7 +13,7 @@ class Stored(Protocol):
     """Rows as they lie there, in order, all of one moment."""
 
     def checkpoints(self) -> Iterable[Any]:
-        """number, statement, signature, spki; by number."""
+        """number, recorded_at, statement, signature, spki, signed_at; by number."""
 
     def events(self) -> Iterable[Any]:
         """The columns of an event, by writer and sequence."""
@@ -26,7 +26,11 @@ def verify_stored(trail: Stored, witnesses: Sequence[Path], trusted: Collection[
     last = 0
     try:
         for row in trail.checkpoints():
-            verifier.take_checkpoint(row.number, row.statement, _octets(row.signature), _octets(row.spki))
+            verifier.take_checkpoint(
+                row.number, row.statement, octets_as_found(row.signature), octets_as_found(row.spki)
+            )
+            if what := _find_time_fault(row):
+                verifier.report.add(Fault(f"checkpoint {row.number}", what))
             last = row.number
         for path in witnesses:
             if path.exists():
@@ -61,21 +65,39 @@ def _number_of(line: str) -> int:
         return 0
 
 
+def _find_time_fault(row: Any) -> str | None:
+    """What is wrong with the times beside the statement of a checkpoint; None: nothing, or the statement is none."""
+    try:
+        stated = load_checkpoint(row.statement)["recordedAt"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if _render_time(row.recorded_at) != stated:
+        return "the time beside its statement is not that of the statement"
+    if row.signed_at is not None and not stated <= _render_time(row.signed_at):
+        return "it was signed before its statement was recorded, or at no time"
+    return None
+
+
 def load_event(row: Any) -> dict[str, Any]:
     """The members of its statement; what the row has instead, where that is not what it should be."""
     return {
-        "actor": row.actor,
+        "actor": as_found(row.actor, str),
         "details": _load_details(row),
-        "kind": row.kind,
-        "outcome": row.outcome,
-        "previous": row.previous_hash,
+        "kind": as_found(row.kind, str),
+        "outcome": as_found(row.outcome, str),
+        "previous": as_found(row.previous_hash, str),
         "recordedAt": _render_time(row.recorded_at),
-        "requestId": row.request_id,
-        "sequence": row.sequence,
-        "source": row.source,
-        "target": row.target,
+        "requestId": as_found(row.request_id, str),
+        "sequence": as_found(row.sequence, int),
+        "source": as_found(row.source, str),
+        "target": as_found(row.target, str),
         "writer": str(row.writer),
     }
+
+
+def as_found(value: object, expected: type) -> object:
+    """The value if it is what it should be, else a list, which is never what was hashed and can be shown."""
+    return value if type(value) is expected else [repr(value)]
 
 
 def _load_details(row: Any) -> object:
@@ -90,15 +112,22 @@ def _load_details(row: Any) -> object:
 
 
 def _render_time(recorded_at: object) -> str:
+    """As it was hashed; in quotes, which never were, what is no time or is spelt as no engine spells one: SQLite
+    compares times as text."""
     try:
-        if isinstance(recorded_at, str):
-            recorded_at = datetime.fromisoformat(recorded_at).replace(tzinfo=UTC)
         if isinstance(recorded_at, datetime):
             return f"{recorded_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        if isinstance(recorded_at, str):
+            time = datetime.fromisoformat(recorded_at)
+            if f"{time:%Y-%m-%d %H:%M:%S.%f}" == recorded_at:
+                return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
     except (ValueError, OverflowError):
-        pass  # what stands there instead is no time, and is not what was hashed
-    return str(recorded_at)
+        pass
+    return f"'{recorded_at}'"
 
 
-def _octets(value: object) -> bytes | None:
-    return bytes(value) if isinstance(value, bytes | memoryview) else None
+def octets_as_found(value: object) -> bytes | None:
+    """None if there are none; empty if there is something else."""
+    if value is None:
+        return None
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from engine.app import store_password
-from engine.audit.stored import load_event
+from engine.audit.stored import as_found, load_event, octets_as_found
 from engine.audit.verifier import canonical
 from engine.commands.audit_sweep import add_sweep
 from engine.commands.audit_verify import add_verify
@@ -124,11 +124,17 @@ def _write(lines: Iterator[str], file: TextIO) -> None:
 def _exported(trail: StoredTrail, wanted: WantedEvents) -> Iterator[str]:
     """As `engine.audit.verifier` reads it."""
     for row in trail.events(wanted):
-        yield canonical({"event": load_event(row), "hash": row.hash, "checkpoint": row.checkpoint})
+        checkpoint = None if row.checkpoint is None else as_found(row.checkpoint, int)
+        yield canonical({"event": load_event(row), "hash": as_found(row.hash, str), "checkpoint": checkpoint})
     for row in trail.checkpoints():
-        signature = None if row.signature is None else base64.b64encode(row.signature).decode()
-        key = base64.b64encode(row.spki).decode()
-        yield canonical({"checkpoint": row.statement, "signature": signature, "key": key})
+        signature, key = (octets_as_found(octets) for octets in (row.signature, row.spki))
+        yield canonical(
+            {
+                "checkpoint": as_found(row.statement, str),
+                "signature": None if signature is None else base64.b64encode(signature).decode(),
+                "key": base64.b64encode(key or b"").decode(),
+            }
+        )
 
 
 def _key(options: argparse.Namespace) -> int:

@@ -95,8 +95,8 @@ class Database:
                 return self._fetch(statement, parameters)
         except SQLAlchemyError as error:
             raise store_error(error, "The database did not answer a query.") from error
-        except (ValueError, OverflowError) as error:
-            raise StoreError("The database did not answer a query.") from error
+        except (ValueError, TypeError, OverflowError) as error:
+            raise StoreError("The database did not answer a query: it holds a value of another type.") from error
 
     def _fetch(self, statement: Executable, parameters: Mapping[str, object] | None) -> Sequence[Row[Any]]:
         with self._read_engine.connect() as connection:

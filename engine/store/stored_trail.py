@@ -66,7 +66,14 @@ _LATEST: Select[Any] = select(*_COLUMNS).order_by(
     events.c.recorded_at.desc(), events.c.writer.desc(), events.c.sequence.desc()
 )
 _CHECKPOINTS: Select[Any] = (
-    select(checkpoints.c.number, checkpoints.c.statement, checkpoints.c.signature, checkpoints.c.spki)
+    select(
+        checkpoints.c.number,
+        type_coerce(checkpoints.c.recorded_at, String).label("recorded_at"),
+        checkpoints.c.statement,
+        type_coerce(checkpoints.c.signature, String).label("signature"),
+        type_coerce(checkpoints.c.spki, String).label("spki"),
+        type_coerce(checkpoints.c.signed_at, String).label("signed_at"),
+    )
     .where(checkpoints.c.number > bindparam("number"))
     .order_by(checkpoints.c.number)
     .limit(bindparam("page"))
@@ -81,7 +88,7 @@ class StoredTrail:
         self._connection = connection
 
     def checkpoints(self) -> Iterator[Row[Any]]:
-        """number, statement, signature, spki; by number."""
+        """number, recorded_at, statement, signature, spki, signed_at; by number; times may be text."""
         number = -(1 << 31)
         while rows := self._page(_CHECKPOINTS, {"number": number}, f"the checkpoint after {max(number, 0)}"):
             yield from rows

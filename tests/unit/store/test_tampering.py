@@ -5,6 +5,7 @@ database, and by the one that stands alone and reads an export.
 import json
 import subprocess
 import sys
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -381,11 +382,13 @@ def sign_anew(scene: Scene) -> None:
     for number in (1, 2):
         columns = "writer, sequence, previous_hash, hash"
         rows = select(scene.url, f"SELECT {columns} FROM events WHERE checkpoint = {number} ORDER BY writer, sequence")
-        statement = build_statement(previous, [Leaf(*row) for row in rows], now(), sha256(spki).hexdigest(), find_hash)
+        time = now()
+        statement = build_statement(previous, [Leaf(*row) for row in rows], time, sha256(spki).hexdigest(), find_hash)
         signature = private.sign(statement.encode(), ec.ECDSA(SHA256()))
         scene.change(
             f"UPDATE checkpoints SET statement = '{statement}', signature = {literal(scene, signature)}, "
-            f"spki = {literal(scene, spki)} WHERE number = {number}"
+            f"spki = {literal(scene, spki)}, recorded_at = '{spelt(scene, time)}', signed_at = '{spelt(scene, now())}' "
+            f"WHERE number = {number}"
         )
         previous = CheckpointRow(number, now(), statement, signature, spki)
 
@@ -520,13 +523,16 @@ def propose_checkpoint_3(scene: Scene, spki: bytes | None = None) -> tuple[str, 
 
 def plant(scene: Scene, statement: str, spki: bytes) -> None:
     """Put it there as checkpoint 3, without a signature."""
-    recorded_at = str(json.loads(statement)["recordedAt"]).replace("T", " ").replace("Z", "")
-    if scene.url.startswith("postgresql:"):
-        recorded_at += "+00"
+    recorded_at = spelt(scene, datetime.fromisoformat(json.loads(statement)["recordedAt"]))
     scene.change(
         "INSERT INTO checkpoints (number, recorded_at, statement, spki) "
         f"VALUES (3, '{recorded_at}', '{statement}', {literal(scene, spki)})"
     )
+
+
+def spelt(scene: Scene, time: datetime) -> str:
+    """As the engine's database has it."""
+    return f"{time:%Y-%m-%d %H:%M:%S.%f}" + ("" if scene.url.startswith("sqlite:") else "+00")
 
 
 def literal(scene: Scene, octets: bytes) -> str:
