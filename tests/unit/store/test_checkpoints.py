@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.audit.checkpoint import CheckpointMaker, find_inclusion
+from engine.audit.keeper import CheckpointKeeper, Gate, making_checkpoints
 from engine.audit.stored import verify_stored
 from engine.audit.verifier import check_inclusion, check_signature, load_checkpoint, verify_export
 from engine.commands.audit import _exported
@@ -177,6 +178,72 @@ def test_a_crash_after_the_witness_leaves_a_trail_that_verifies(
     assert verify(database_url, witness) == []
     assert cover(maker) == 2
     assert len(witness.read_bytes().splitlines()) == 2
+    assert verify(database_url, witness) == []
+
+
+def numbers_told(witness: Path) -> list[int]:
+    lines = witness.read_text(encoding="utf-8").splitlines()
+    return [load_checkpoint(json.loads(line)["statement"])["number"] for line in lines]
+
+
+@pytest.mark.parametrize("kept", [None, 0, 1, 2], ids=["absent", "empty", "one line", "two lines"])
+def test_a_witness_that_is_new_or_was_left_out_is_told_what_it_lacks(
+    store: Store,
+    signer: HostedSigner,
+    database_url: str,
+    witness: Path,
+    kept: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.audit.checkpoint._TOLD_AT_ONCE", 2)
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    lines = witness.read_bytes().splitlines(keepends=True)
+    witness.unlink()
+    for _ in range(3):
+        tell(store, 1)
+        assert cover(make_maker(store, signer, None)) == 1
+    if kept is not None:
+        witness.write_bytes(b"".join(lines[:kept]))
+    assert verify(database_url, witness) != []
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    assert numbers_told(witness) == [1, 2, 3, 4, 5, 6]
+    assert verify(database_url, witness) == []
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    assert numbers_told(witness) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_witness_that_was_told_a_part_before_a_crash_is_told_the_rest(
+    store: Store, signer: HostedSigner, database_url: str, witness: Path
+) -> None:
+    for _ in range(4):
+        tell(store, 1)
+        assert cover(make_maker(store, signer, None)) == 1
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    lines = witness.read_bytes().splitlines(keepends=True)
+    witness.write_bytes(lines[0] + lines[1][:50])
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    assert verify(database_url, witness) == []
+
+
+def test_an_engine_with_a_new_witness_tells_it_all_when_it_starts(
+    store: Store, signer: HostedSigner, database_url: str, witness: Path
+) -> None:
+    for _ in range(2):
+        tell(store, 1)
+        assert cover(make_maker(store, signer, None)) == 1
+    tell(store, 1)
+    maker = make_maker(store, signer, witness)
+    keeper = CheckpointKeeper(maker, store.find_waiting_events, Gate(600), now, events=1000, seconds=600.0)
+    with making_checkpoints(keeper):
+        pass
+    assert numbers_told(witness) == [1, 2, 3]
     assert verify(database_url, witness) == []
 
 

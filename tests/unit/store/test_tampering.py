@@ -5,7 +5,7 @@ database, and by the one that stands alone and reads an export.
 import json
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -243,6 +243,32 @@ def test_an_event_put_behind_a_chain_is_not_taken_for_a_covered_one(scene: Scene
 def test_a_chain_put_beside_the_others_is_not_taken_for_a_covered_one(scene: Scene) -> None:
     copy_event(scene, writer=7, sequence=1, checkpoint="1")
     assert scene.faults()[0] == "event 1 of writer 7: it says that checkpoint 1 covers it, and no signed one does"
+
+
+def test_a_chain_put_beside_the_others_as_of_long_before_is_named(scene: Scene) -> None:
+    """Who lists the events of that time would be shown it, and nothing says that it was not there."""
+    copy_event(scene, writer=7, sequence=1, checkpoint="NULL")
+    assert scene.faults() == []  # nobody can tell: a transaction may take as long
+    long_before = spelt(scene, now() - timedelta(hours=2))
+    scene.change(f"UPDATE events SET recorded_at = '{long_before}' WHERE writer = 7")
+    scene.rehash(7, 1)
+    (fault,) = scene.faults()
+    assert fault.startswith(f"event 1 of writer 7: it says that it was recorded on {long_before[:10]}T")
+    assert fault.endswith("does not have it: it was put there later, or a clock was put back")
+
+
+def test_the_times_beside_a_statement_are_no_others(scene: Scene) -> None:
+    for column, edit, what in (
+        ("recorded_at", "signed_at", "the time beside its statement is not that of the statement"),
+        ("signed_at", f"'{spelt(scene, now() - timedelta(minutes=5))}'", "it was signed before its statement was"),
+    ):
+        scene.change(f"CREATE TABLE kept AS SELECT {column} AS kept FROM checkpoints WHERE number = 2")
+        scene.change(f"UPDATE checkpoints SET {column} = {edit} WHERE number = 2")
+        with reading_trail(scene.url) as trail:
+            (fault,) = verify_stored(trail, [scene.witness], None).faults
+        assert str(fault).startswith(f"checkpoint 2: {what}")
+        scene.change(f"UPDATE checkpoints SET {column} = (SELECT kept FROM kept) WHERE number = 2")
+        scene.change("DROP TABLE kept")
 
 
 def test_reordered_events_are_named(scene: Scene) -> None:
