@@ -196,6 +196,22 @@ def put_first(member: str, place: int) -> Callable[[dict[str, Any]], None]:
     return lie
 
 
+def in_evidence(*place: str | int, **members: object) -> Callable[[dict[str, Any]], None]:
+    """What is at this place of the file has these members."""
+
+    def lie(evidence: dict[str, Any]) -> None:
+        at: Any = evidence
+        for name in place:
+            at = at[name]
+        at.update(members)
+
+    return lie
+
+
+def repeat_checkpoint(evidence: dict[str, Any]) -> None:
+    evidence["checkpoints"].append(evidence["checkpoints"][0])
+
+
 def ends_early(trail: Trail) -> None:
     trail.cover(chains={"1": [2, trail.events[1].hash]})
 
@@ -435,6 +451,69 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
         {"told": of("custody", kind="key-unbound")},
         "events: expected one event of the kind key-adopted or key-examined or key-generated or key-imported, found 0",
     ),
+    "another format": (
+        {"evidence": in_evidence(format="signing-engine-evidence/2")},
+        "format: expected signing-engine-evidence/1",
+    ),
+    "another member": ({"evidence": in_evidence(more=1)}, "evidence: expected the members certificate, "),
+    **{
+        f"{member} that are no list": (
+            {"evidence": in_evidence(**{member: value})},
+            f"{member}: expected a list that is not empty",
+        )
+        for member in ("checkpoints", "events")
+        for value in ({"0": 1}, [])
+    },
+    "no checkpoints": ({"evidence": in_evidence(checkpoints=[])}, "checkpoints: expected a list that is not empty"),
+    "no events": ({"evidence": in_evidence(events=[])}, "events: expected a list that is not empty"),
+    "a checkpoint with another member": (
+        {"evidence": in_evidence("checkpoints", 0, more=1)},
+        "checkpoints[0]: expected checkpoint, signature and key",
+    ),
+    "a checkpoint that is a list": (
+        {"evidence": in_evidence(checkpoints=[["checkpoint", "key", "signature"]])},
+        "checkpoints[0]: expected checkpoint, signature and key",
+    ),
+    "a checkpoint twice": ({"evidence": repeat_checkpoint}, "checkpoints[1]: checkpoint 1 is there twice"),
+    "a checkpoint that is no text": (
+        {"evidence": in_evidence("checkpoints", 0, checkpoint=5)},
+        "checkpoints[0].checkpoint: it is not the statement of a checkpoint: expected text",
+    ),
+    "an event with another member": (
+        {"evidence": in_evidence("events", 0, more=1)},
+        "events[0]: expected event, hash and inclusion",
+    ),
+    "an event that is a list": (
+        {"evidence": in_evidence(events=[["event", "hash", "inclusion"]])},
+        "events[0]: expected event, hash and inclusion",
+    ),
+    "an event with another hash": (
+        {"evidence": in_evidence("events", 0, hash=OTHER)},
+        "events[0]: the event does not have the hash that is kept with it: one of both was changed",
+    ),
+    **{
+        f"an inclusion with {members}": (
+            {"evidence": in_evidence("events", 0, "inclusion", **members)},
+            "events[0].inclusion: the event is not in the checkpoint: expected checkpoint, index and size, which are",
+        )
+        for members in ({"more": 1}, {"index": 0.0}, {"checkpoint": True}, {"size": 3.0})
+    },
+    "an inclusion in another checkpoint": (
+        {"evidence": in_evidence("events", 0, "inclusion", checkpoint=2)},
+        "events[0].inclusion: 2 is not there",
+    ),
+    "an inclusion beyond all leaves": (
+        {"evidence": in_evidence("events", 0, "inclusion", index=3)},
+        "events[0].inclusion: the event is not in the checkpoint: expected the index of one of 3 leaves, found 3",
+    ),
+    "a path that is too long": (
+        {"evidence": lambda evidence: evidence["events"][0]["inclusion"]["path"].append("00" * 32)},
+        "events[0].inclusion: the event is not in the checkpoint: the audit path is too long",
+    ),
+    "a path that is too short": (
+        {"evidence": lambda evidence: evidence["events"][0]["inclusion"]["path"].pop()},
+        "events[0].inclusion: the event is not in the checkpoint: the audit path is too short",
+    ),
     "more events": (
         {"evidence": lambda evidence: evidence["events"].append(evidence["events"][2])},
         "events: expected one event of the kind signature-intended, found 1",
@@ -475,6 +554,11 @@ def test_what_is_not_true_is_refused_and_named(made: dict[str, Any], fault: str)
     lines = said(**made)
     assert lines[0].startswith(fault)
     assert lines[-1] == "FAILED"
+
+
+@pytest.mark.parametrize("evidence", [[], "signing-engine-evidence/1", None, 5])
+def test_what_is_no_object_is_no_evidence(evidence: object) -> None:
+    assert [fault.row for fault in verify_evidence(evidence).faults] == ["format"]
 
 
 def test_a_key_that_may_not_sign_is_refused() -> None:

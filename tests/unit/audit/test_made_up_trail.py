@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from engine.audit import verifier
 from engine.audit.verifier import Fault, Report, TrailVerifier, read_witnessed, verify_export
@@ -72,6 +74,36 @@ def with_event(**members: object) -> Callable[[], Trail]:
     return make
 
 
+NO_STATEMENT = "checkpoint 3: its statement is not one: "
+NO_CHAINS = f"{NO_STATEMENT}expected chains to "
+
+
+def covered_once_more() -> Trail:
+    """The last checkpoint is one of the first event that waits, and ends behind the second."""
+    trail = make_trail()
+    trail.tell(1)
+    trail.cover(events=1, total=6, root=trail.events[-2].hash)
+    return trail
+
+
+def hashed_otherwise() -> Trail:
+    trail = make_trail()
+    trail.events[-1].hash = OTHER
+    return trail
+
+
+def marked_otherwise() -> Trail:
+    trail = make_trail()
+    trail.events[0].checkpoint = 2
+    return trail
+
+
+def unmarked() -> Trail:
+    trail = make_trail()
+    trail.events[0].checkpoint = None
+    return trail
+
+
 def covers_nothing_new() -> Trail:
     trail = make_trail()
     trail.events.pop()
@@ -110,6 +142,41 @@ LIES: dict[str, tuple[Callable[[], Trail], str]] = {
     "a writer of another spelling": (
         second(chains={"01": [4, OTHER]}),
         "checkpoint 3: its statement is not one: expected chains to have a sequence and a hash for each writer",
+    ),
+    "another member of a checkpoint": (second(more=1), f"{NO_STATEMENT}expected the members of a checkpoint"),
+    **{
+        f"{name} that is {value!r}": (second(**{name: value}), f"{NO_STATEMENT}expected events, number and total to be")
+        for name in ("events", "number", "total")
+        for value in (0, 1.0, True, "1")
+        if name != "number"
+    },
+    **{
+        f"{name} that is no text": (second(**{name: 5}), f"{NO_STATEMENT}expected key, previous, recordedAt and root")
+        for name in ("key", "previous", "recordedAt", "root")
+    },
+    "chains that are none": (second(chains=[1]), f"{NO_CHAINS}be an object with members"),
+    "no chains": (second(chains={}), f"{NO_CHAINS}be an object with members"),
+    **{
+        f"a head that is {head!r}": (second(chains={"1": head}), f"{NO_CHAINS}have a sequence and a hash")
+        for head in ("4f", [4], [4, OTHER, 1], ["4", OTHER], [4.0, OTHER], [True, OTHER], [4, 5])
+    },
+    "more events than it says": (
+        covered_once_more,
+        "checkpoint 3: it has 1 events, and others or not as many are here",
+    ),
+    "another hash": (
+        hashed_otherwise,
+        "event 4 of writer 1: it does not have the hash that is kept with it: it was changed",
+    ),
+    "a mark of another checkpoint": (marked_otherwise, "event 1 of writer 1: checkpoint 1 covers it, and it says 2"),
+    "no mark": (unmarked, "event 1 of writer 1: checkpoint 1 covers it, and it says none"),
+    "another member of an event": (
+        with_event(more=1),
+        "event after event 4 of writer 1: it is not an event: expected the members of an event",
+    ),
+    "a sequence that is no number": (
+        with_event(sequence=5.0),
+        "event after event 4 of writer 1: it is not an event: expected sequence to be a number",
     ),
     "a checkpoint of no events": (covers_nothing_new, "checkpoint 3: none of its events is here"),
     "an event that follows another": (
@@ -216,6 +283,59 @@ def test_a_statement_that_waits_for_its_signature_does_not_mark_its_events(verif
     trail.events[-1].checkpoint = 3
     (fault,) = verify(trail).faults
     assert str(fault) == "event 4 of writer 1: it says that checkpoint 3 covers it, and no signed one does"
+
+
+def test_a_changed_event_is_named_once_and_not_by_the_checkpoint_that_it_ends(verify: Callable[..., Report]) -> None:
+    trail = make_trail()
+    trail.events[1].statement["actor"] = "somebody else"
+    assert [str(fault) for fault in verify(trail).faults] == [
+        "event 2 of writer 1: it does not have the hash that is kept with it: it was changed",
+        "checkpoint 1: its root is not that of its events: one of them was changed",
+    ]
+
+
+@pytest.mark.parametrize("spelling", ["01", "+1", " 1", "1 ", "1_0", "\u0661", "x", ""])
+def test_a_writer_that_is_spelt_otherwise_is_none(verify: Callable[..., Report], spelling: str) -> None:
+    lines = make_trail().lines()
+    lines[-3]["event"]["writer"] = spelling
+    fault = verify(make_trail(), lines).faults[0]
+    assert fault.row == "event after event 1 of writer 2"
+    assert fault.what.startswith("it is not an event: ")
+
+
+@pytest.mark.parametrize(("old", "new"), [('"chains"', ' "chains"'), ('"number":3', '"number":3,"number":3')])
+def test_a_statement_that_is_spelt_otherwise_is_none(verify: Callable[..., Report], old: str, new: str) -> None:
+    trail = make_trail()
+    trail.cover()
+    assert old in trail.checkpoints[2].statement
+    trail.checkpoints[2].statement = trail.checkpoints[2].statement.replace(old, new)
+    assert str(verify(trail).faults[0]).startswith(NO_STATEMENT)
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        (
+            ec.generate_private_key(ec.SECP224R1()).public_key(),
+            "its key cannot be used: nothing is signed on secp224r1",
+        ),
+        (ed448.Ed448PrivateKey.generate().public_key(), "its key cannot be used: nothing is signed by such a key"),
+        (None, "its key cannot be used: "),
+    ],
+)
+def test_a_checkpoint_of_a_key_that_cannot_be_used_is_named(key: Any, what: str) -> None:
+    spki = b"key" if key is None else key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    statement = canonical(json.loads(make_trail().checkpoints[0].statement) | {"key": hex_of(spki)})
+    checker = TrailVerifier()
+    checker.take_checkpoint(1, statement, b"signature", spki)
+    (fault,) = checker.report.faults
+    assert fault.what.startswith(what)
+
+
+def test_a_key_that_is_no_octets_is_named() -> None:
+    checker = TrailVerifier()
+    checker.take_checkpoint(1, make_trail().checkpoints[0].statement, b"signature", None)
+    assert [fault.what for fault in checker.report.faults] == ["its key is not the one that its statement names"]
 
 
 def test_writers_out_of_order_are_named(verify: Callable[..., Report]) -> None:
