@@ -158,7 +158,7 @@ LIES: dict[str, tuple[Callable[[], Trail], str]] = {
     "no chains": (second(chains={}), f"{NO_CHAINS}be an object with members"),
     **{
         f"a head that is {head!r}": (second(chains={"1": head}), f"{NO_CHAINS}have a sequence and a hash")
-        for head in ("4f", [4], [4, OTHER, 1], ["4", OTHER], [4.0, OTHER], [True, OTHER], [4, 5])
+        for head in ("4f", {"0": 4, "1": OTHER}, [4], [4, OTHER, 1], ["4", OTHER], [4.0, OTHER], [True, OTHER], [4, 5])
     },
     "more events than it says": (
         covered_once_more,
@@ -301,6 +301,22 @@ def test_a_writer_that_is_spelt_otherwise_is_none(verify: Callable[..., Report],
     fault = verify(make_trail(), lines).faults[0]
     assert fault.row == "event after event 1 of writer 2"
     assert fault.what.startswith("it is not an event: ")
+
+
+@pytest.mark.parametrize("event", [[], None, 5, "event"])
+def test_what_is_no_object_is_no_event(verify: Callable[..., Report], event: object) -> None:
+    lines = make_trail().lines()
+    lines[-3]["event"] = event
+    fault = verify(make_trail(), lines).faults[0]
+    assert str(fault) == "event after event 1 of writer 2: it is not an event: expected the members of an event"
+
+
+@pytest.mark.parametrize("statement", ["[]", "5", "null", '"statement"', 5, None])
+def test_what_is_no_object_is_no_statement(statement: object) -> None:
+    checker = TrailVerifier()
+    checker.take_checkpoint(1, statement, None, b"")
+    (fault,) = checker.report.faults
+    assert fault.what.startswith("its statement is not one: expected ")
 
 
 @pytest.mark.parametrize(("old", "new"), [('"chains"', ' "chains"'), ('"number":3', '"number":3,"number":3')])
