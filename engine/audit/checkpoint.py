@@ -3,7 +3,7 @@
  1. The store commits the statement, with every hash it speaks of, before the token is asked.
  2. The statement is built once more from what the database has now: only what is there is ever signed.
  3. The signer signs, and the signature is verified.
- 4. The witness has it, durably.
+ 4. The witness has it, durably, and all before it.
  5. The store commits the signature and marks the events as covered.
 
 Whatever fails after 1 is done again from 2 at the next turn, by this process or another, with the same statement; a
@@ -21,7 +21,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidSignature
 
 from engine.audit.merkle import audit_path, tree_hash
-from engine.audit.verifier import ZEROS, canonical, load_checkpoint
+from engine.audit.verifier import ZEROS, canonical, load_checkpoint, load_json
 from engine.errors import IssuanceDefect, StoreError
 from engine.x509.algorithms import check_signature, encode_signature, signature_algorithm_for
 from engine.x509.spki import PublicKey
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 MOST_EVENTS = 20_000
 """In one checkpoint, so that building it holds nobody up for long."""
+_TOLD_AT_ONCE = 500
+"""Checkpoints that a witness lacks."""
 _OTHERS_SECONDS = 30.0
 """How long a statement without a signature is left to the process that has made it."""
 
@@ -135,7 +137,10 @@ class Witness(Protocol):
     """Where checkpoints are told of, out of reach of who can change the database."""
 
     def append(self, line: bytes) -> None:
-        """Returns when it is durable. Raises StoreUnavailable."""
+        """Returns when it is durable; it may be several lines. Raises StoreUnavailable."""
+
+    def find_last(self, is_wanted: Callable[[bytes], bool]) -> bytes | None:
+        """The last of its lines of which this is so, empty if there is none; None if it does not say what it has."""
 
 
 @dataclass(slots=True)
@@ -175,8 +180,27 @@ class CheckpointMaker:
         signer.check_present()
         signature = _sign(signer, begun.statement.encode())
         if self.witness is not None:
+            self._tell_earlier(self.witness, begun.number)
             self.witness.append(render_witness_line(begun.statement, signature, begun.spki))
         return size if self.trail.complete_checkpoint(begun.number, begun.statement, signature, heads, size) else 0
+
+    def _tell_earlier(self, witness: Witness, number: int) -> None:
+        """Tell a witness that is new, or was left out for a while, what was signed before this checkpoint."""
+        line = witness.find_last(lambda line: _number_told(line) > 0)
+        if line is None or (told := _number_told(line)) >= number - 1:
+            return
+        for first in range(told + 1, number, _TOLD_AT_ONCE):
+            earlier = map(self.trail.find_checkpoint, range(first, min(first + _TOLD_AT_ONCE, number)))
+            witness.append(
+                b"".join(
+                    render_witness_line(one.statement, one.signature, one.spki)
+                    for one in earlier
+                    if one.signature is not None
+                )
+            )
+        _log.warning(
+            "The witness of the audit trail was told checkpoints %d to %d, which it lacked.", told + 1, number - 1
+        )
 
     def _is_under_way(self, begun: Checkpoint) -> bool:
         return self.now() - begun.recorded_at < timedelta(seconds=_OTHERS_SECONDS)
@@ -186,7 +210,7 @@ class CheckpointMaker:
         different = StoreError(f"Checkpoint {begun.number} is not signed: it does not fit the events that are there.")
         try:
             members = load_checkpoint(begun.statement)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise different from error
         heads = {int(writer): int(head[0]) for writer, head in members["chains"].items()}
         leaves = self.trail.list_waiting_events(heads)
@@ -228,7 +252,11 @@ def build_statement(
         heads[leaf.writer] = leaf
     if not leaves:
         raise StoreError("A checkpoint must have events, found none.")
-    before = None if previous is None else load_checkpoint(previous.statement)
+    try:
+        before = None if previous is None else load_checkpoint(previous.statement)
+        root = tree_hash([bytes.fromhex(leaf.hash) for leaf in leaves]).hex()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreError("The audit trail was changed: a hash is not one, or the checkpoint before is not.") from error
     return canonical(
         {
             "chains": {str(head.writer): [head.sequence, head.hash] for head in heads.values()},
@@ -237,7 +265,7 @@ def build_statement(
             "number": 1 if previous is None else previous.number + 1,
             "previous": ZEROS if previous is None else sha256(previous.statement.encode()).hexdigest(),
             "recordedAt": f"{recorded_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
-            "root": tree_hash([bytes.fromhex(leaf.hash) for leaf in leaves]).hex(),
+            "root": root,
             "total": len(leaves) + (before["total"] if before else 0),
         }
     )
@@ -251,6 +279,14 @@ def render_witness_line(statement: str, signature: bytes, spki: bytes) -> bytes:
         "key": base64.b64encode(spki).decode(),
     }
     return canonical(line).encode() + b"\n"
+
+
+def _number_told(line: bytes) -> int:
+    """Of the checkpoint that a witness was told; 0 for a line that tells of none."""
+    try:
+        return int(load_checkpoint(load_json(line.decode())["statement"])["number"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0
 
 
 def _sign(signer: Signer, octets: bytes) -> bytes:
@@ -314,14 +350,17 @@ def _load_covered(trail: CoveredEvents, number: int) -> _Covered:
     checkpoint = trail.find_checkpoint(number)
     try:
         members = load_checkpoint(checkpoint.statement)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"Checkpoint {number} was changed: its statement is not one.") from error
     heads = {int(writer): int(head[0]) for writer, head in members["chains"].items()}
     leaves = trail.list_covered_events(number, heads, members["events"])
     if len(leaves) != members["events"]:
         raise _changed(number)
     places = {(leaf.writer, leaf.sequence): index for index, leaf in enumerate(leaves)}
-    return _Covered(checkpoint, places, [bytes.fromhex(leaf.hash) for leaf in leaves])
+    try:
+        return _Covered(checkpoint, places, [bytes.fromhex(leaf.hash) for leaf in leaves])
+    except (ValueError, TypeError) as error:
+        raise _changed(number) from error
 
 
 def _changed(number: int) -> StoreError:

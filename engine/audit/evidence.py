@@ -6,7 +6,6 @@
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 
 from engine.audit.checkpoint import CoveredEvents, Inclusion, find_inclusions
@@ -108,7 +107,7 @@ def find_recorded(records: Records, issued: Issued) -> Recorded:
         raise changed
     if digest is None:
         return Recorded(records, issued, events, issuing_key, None)
-    events.insert(0, _find_custody_event(records, path, digest, events[0].recorded_at))
+    events.insert(0, _find_custody_event(records, path, digest, events[0]))
     return Recorded(records, issued, events, issuing_key, records.find_statement(digest))
 
 
@@ -117,16 +116,26 @@ def render_evidence(evidence: Mapping[str, object]) -> str:
     return canonical(evidence) + "\n"
 
 
-def _find_custody_event(records: Records, key: str, digest: str, intended_at: datetime) -> Any:
-    """The last event that tells of the record before the signature was intended, by their writers' clocks."""
-    telling = [row for row in records.list_custody_events(key) if f'"custodySha256":"{digest}"' in row.details]
+def _find_custody_event(records: Records, key: str, digest: str, intended: Any) -> Any:
+    """The last event that tells of the record before the signature was intended."""
+    telling = [
+        row
+        for row in records.list_custody_events(key)
+        if f'"custodySha256":"{digest}"' in str(row.details) and _is_before(row, intended)
+    ]
     if not telling:
         raise NotFound(
             f"There is no evidence of what the key {key} has signed so far: no event tells how the key is held. Have "
             "it examined, for evidence of what it signs from then on."
         )
-    before = [row for row in telling if row.recorded_at <= intended_at]
-    return before[-1] if before else telling[0]
+    return telling[-1]
+
+
+def _is_before(row: Any, other: Any) -> bool:
+    """As the verifier has it: by sequence if one writer has told both, else by the writers' clocks."""
+    if row.writer == other.writer and type(row.sequence) is type(other.sequence):
+        return bool(row.sequence < other.sequence)
+    return str(load_event(row)["recordedAt"]) <= str(load_event(other)["recordedAt"])
 
 
 def _render_event(row: Any, proof: Inclusion) -> Mapping[str, object]:

@@ -178,13 +178,19 @@ class _Complaints:
         try:
             act()
         except EngineError as error:
-            self._explain(error.message)
-            if error.message != self._last or time.monotonic() - self._logged >= _LOG_SECONDS:
-                _log.error("No checkpoint of the audit trail was made: %s", error.message, exc_info=error.__cause__)
-                self._last, self._logged = error.message, time.monotonic()
+            self._complain(error.message, error.__cause__)
+            return False
+        except Exception as error:  # noqa: BLE001 (whatever it is, the next checkpoint is to be tried)
+            self._complain("An error that nobody foresaw is in the log.", error)
             return False
         self._explain("")
         if self._last:
             _log.warning("Checkpoints of the audit trail are made again.")
             self._last = ""
         return True
+
+    def _complain(self, message: str, cause: BaseException | None) -> None:
+        self._explain(message)
+        if message != self._last or time.monotonic() - self._logged >= _LOG_SECONDS:
+            _log.error("No checkpoint of the audit trail was made: %s", message, exc_info=cause)
+            self._last, self._logged = message, time.monotonic()

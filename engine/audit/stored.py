@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.audit.verifier import Fault, Report, TrailVerifier, canonical, load_json
+from engine.audit.verifier import Fault, Report, TrailVerifier, canonical, load_checkpoint, load_json
 from engine.errors import StoreError, StoreUnavailable
 
 
 class Stored(Protocol):
-    """Rows as they lie there, in order."""
+    """Rows as they lie there, in order, all of one moment."""
 
     def checkpoints(self) -> Iterable[Any]:
-        """number, statement, signature, spki; by number."""
+        """number, recorded_at, statement, signature, spki, signed_at; by number."""
 
     def events(self) -> Iterable[Any]:
         """The columns of an event, by writer and sequence."""
@@ -30,8 +30,10 @@ def verify_stored(
     try:
         for row in trail.checkpoints():
             verifier.take_checkpoint(
-                row.number, load_value(row.statement), load_octets(row.signature), load_octets(row.spki)
+                row.number, as_found(row.statement, str), octets_as_found(row.signature), octets_as_found(row.spki)
             )
+            if what := _find_time_fault(row):
+                verifier.report.add(Fault(f"checkpoint {row.number}", what))
             last = row.number
         for path in witnesses:
             if path.exists():
@@ -40,7 +42,8 @@ def verify_stored(
                 # Who can cut off the trail may have removed it.
                 verifier.miss_witness(str(path), may_be_to_come=may_lack_witness)
         for row in trail.events():
-            verifier.take_event(load_event(row), load_value(row.hash), load_value(row.checkpoint))
+            checkpoint = None if row.checkpoint is None else as_found(row.checkpoint, int)
+            verifier.take_event(load_event(row), as_found(row.hash, str), checkpoint)
     except StoreUnavailable:
         raise
     except StoreError as error:
@@ -69,26 +72,39 @@ def _number_of(line: str) -> int:
         return 0
 
 
+def _find_time_fault(row: Any) -> str | None:
+    """What is wrong with the times beside the statement of a checkpoint; None: nothing, or the statement is none."""
+    try:
+        stated = load_checkpoint(row.statement)["recordedAt"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if _render_time(row.recorded_at) != stated:
+        return "the time beside its statement is not that of the statement"
+    if row.signed_at is not None and not stated <= _render_time(row.signed_at):
+        return "it was signed before its statement was recorded, or at no time"
+    return None
+
+
 def load_event(row: Any) -> dict[str, Any]:
     """The members of its statement; what the row has instead, where that is not what it should be."""
     return {
-        "actor": load_value(row.actor),
+        "actor": as_found(row.actor, str),
         "details": _load_details(row),
-        "kind": load_value(row.kind),
-        "outcome": load_value(row.outcome),
-        "previous": load_value(row.previous_hash),
+        "kind": as_found(row.kind, str),
+        "outcome": as_found(row.outcome, str),
+        "previous": as_found(row.previous_hash, str),
         "recordedAt": _render_time(row.recorded_at),
-        "requestId": load_value(row.request_id),
-        "sequence": load_value(row.sequence),
-        "source": load_value(row.source),
-        "target": load_value(row.target),
+        "requestId": as_found(row.request_id, str),
+        "sequence": as_found(row.sequence, int),
+        "source": as_found(row.source, str),
+        "target": as_found(row.target, str),
         "writer": str(row.writer),
     }
 
 
-def load_value(value: object) -> object:
-    """What JSON has a word for, as it is; of anything else, how Python spells it."""
-    return value if value is None or isinstance(value, str | int | float) else repr(value)
+def as_found(value: object, expected: type) -> object:
+    """The value if it is what it should be, else how Python spells it, which is not what was hashed."""
+    return value if type(value) is expected else repr(value)
 
 
 def _load_details(row: Any) -> object:
@@ -105,18 +121,22 @@ def _load_details(row: Any) -> object:
 
 
 def _render_time(recorded_at: object) -> str:
+    """As it was hashed; in quotes, which never were, what is no time or is spelt as no engine spells one: SQLite
+    compares times as text."""
     try:
-        if isinstance(recorded_at, str):
-            recorded_at = datetime.fromisoformat(recorded_at).replace(tzinfo=UTC)
         if isinstance(recorded_at, datetime):
             return f"{recorded_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        if isinstance(recorded_at, str):
+            time = datetime.fromisoformat(recorded_at)
+            if f"{time:%Y-%m-%d %H:%M:%S.%f}" == recorded_at:
+                return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
     except (ValueError, OverflowError):
-        pass  # what stands there instead is no time, and is not what was hashed
-    return str(recorded_at)
+        pass
+    return f"'{recorded_at}'"
 
 
-def load_octets(value: object) -> bytes | None:
-    """Those of a column, if it has any; none for what is there instead."""
+def octets_as_found(value: object) -> bytes | None:
+    """None if there are none; empty if there is something else."""
     if value is None:
         return None
     # Text that is not UTF-8 comes as octets of a type of its own.

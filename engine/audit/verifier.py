@@ -27,7 +27,9 @@ chain: sequence counts from 1, and previous is the hash of the event before, 64 
 
 and a signature of that by the key: ECDSA with the hash that is as wide as the curve (SHA-256, -384, -512), RSA PKCS #1
 v1.5 with SHA-256, or Ed25519. Every event up to the last of its chain in a checkpoint is in that checkpoint or in one
-before.
+before. The last checkpoint may be without its signature, which is being made: its statement fits its events all the
+same, and these are not marked as covered yet. A checkpoint of fewer than 20000 events has all that there were: what no
+checkpoint has was not recorded more than an hour before it, by which writers' clocks may differ.
 
 *Export*, one JSON object a line: {"event": ..., "hash": ..., "checkpoint": number or null}, by writer and sequence, and
 {"checkpoint": the octets as a string, "signature": base64 or null, "key": base64}, by number. One that begins with
@@ -46,10 +48,11 @@ It is kept where who can change the trail cannot change it: the end of the trail
                     token: what the token and its library say of themselves
     custodyRecord   canonical JSON, its octets as a string: how the issuing key was held then; absent for a key that
                     the caller brought
-    events          signature-intended and certificate-signed, and the event that tells of the custody record, each
-                    {"event": ..., "hash": ..., "inclusion": {"checkpoint": number, "index": ..., "size": ...,
-                    "path": [...]}}; the path (RFC 6962 section 2.1.1) is in hex, lowest node first, the index from 0
-    checkpoints     those that the events are in, each as in an export
+    events          the event that told of the custody record before the signature was intended, signature-intended and
+                    certificate-signed, in this order, each {"event": ..., "hash": ..., "inclusion": {"checkpoint":
+                    number, "index": ..., "size": ..., "path": [...]}}; the path (RFC 6962 section 2.1.1) is in hex,
+                    lowest node first, the index from 0
+    checkpoints     those that the events are in, by number, each as in an export
 
 The events name the digests of tbsCertificate, grounds, custodyRecord and certificate, the grounds that of issuingKey.
 The grounds are engine (its version), issuingKeySha256, lint (rules: how many, rulesSha256: which, findings),
@@ -61,6 +64,7 @@ import argparse
 import base64
 import binascii
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +93,11 @@ _EVENT_MEMBERS = frozenset([*_TOLD, "previous", "sequence", "writer"])
 _CHECKPOINT_MEMBERS = frozenset(["chains", "events", "key", "number", "previous", "recordedAt", "root", "total"])
 _MOST_FAULTS = 100
 _CLOCKS_DIFFER = timedelta(seconds=1)
+_MOST_EVENTS = 20_000
+"""In one checkpoint."""
+_TOLERANCE = timedelta(hours=1)
+"""For clocks, and for transactions that take long."""
+_TIME = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z")
 
 EVIDENCE_FORMAT = "signing-engine-evidence/1"
 _EVIDENCE_MEMBERS = frozenset(
@@ -174,7 +183,10 @@ class Report:
             self.more_faults += 1
 
     def lines(self) -> Iterator[str]:
-        """For people to read."""
+        """For people to read; no character of them does anything to a terminal, or begins a line."""
+        return map(_printable, self._lines())
+
+    def _lines(self) -> Iterator[str]:
         yield from map(str, self.faults)
         if self.more_faults:
             yield f"... and {self.more_faults} more"
@@ -213,9 +225,14 @@ class TrailVerifier:
         self.report = Report(is_key_given=trusted is not None)
         self._trusted = trusted
         self._statements: dict[int, _Statement] = {}
-        self._pending: _Statement | None = None
+        self._unsigned: set[int] = set()
+        """Checkpoints without a signature here; the witness may have it."""
         self._previous = ZEROS
         self._total = 0
+        self._complete = 0
+        """The last signed checkpoint that has all events that there were."""
+        self._complete_since = ""
+        """No event that was recorded before this was written after it."""
         self._coverage: dict[int, list[tuple[int, int, str]]] = {}
         """By writer: number of the checkpoint, sequence and hash of the last event in it."""
         self._witnessed: set[int] = set()
@@ -227,10 +244,11 @@ class TrailVerifier:
         """Starts less stops by process, where that is not none."""
 
     def take_checkpoint(self, number: object, statement: object, signature: bytes | None, key: object) -> None:
-        """One checkpoint. Without a `signature` it is the one that is being made, and covers nothing yet."""
+        """One checkpoint. Without a `signature` it is the last, which is being made: its statement was committed after
+        its events, which are as it says and not marked yet."""
         row = f"checkpoint {number}"
         expected = len(self._statements) + 1
-        if self._pending is not None:
+        if self._unsigned:
             self._fault(row, "the checkpoint before it has no signature")
         if number != expected:
             self._fault(row, f"expected checkpoint {expected} here")
@@ -246,18 +264,21 @@ class TrailVerifier:
             self._fault(row, f"expected a total of {self._total + members['events']}, found {members['total']}")
         octets = statement.encode()
         remembered = _Statement(sha256(octets).hexdigest(), members["events"], members["root"])
-        if signature is None:
-            self._pending = remembered
-            self.report.is_signature_due = True
-            return
-        if what := self._signature_fault(octets, members, signature, key):
-            self._fault(row, what)
-        elif not self.report.keys or self.report.keys[-1][1] != members["key"]:
-            self.report.keys.append((expected, members["key"]))
         self._previous, self._total = remembered.digest, members["total"]
         self._statements[expected] = remembered
         for writer, (sequence, head) in sorted(members["chains"].items()):
             self._coverage.setdefault(int(writer), []).append((expected, sequence, head))
+        if what := self._signature_fault(octets, members, signature, key):
+            self._fault(row, what)
+        if signature is None:
+            self._unsigned.add(expected)
+            self.report.is_signature_due = True
+        else:
+            self._count_signed(members)
+
+    def _count_signed(self, members: Mapping[str, Any]) -> None:
+        if members["events"] < _MOST_EVENTS:
+            self._complete, self._complete_since = members["number"], _begin_of_doubt(members["recordedAt"])
         self.report.checkpoints += 1
         self.report.last_checkpoint = members["recordedAt"]
 
@@ -272,7 +293,7 @@ class TrailVerifier:
                 kept = load_json(line)
                 statement, key = str(kept["statement"]), _load_base64(kept["key"])
                 signature = _load_base64(kept["signature"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 # What a crash has torn was written again; if it was not, a checkpoint is missing below.
                 continue
             self.report.witness_lines += 1
@@ -291,13 +312,15 @@ class TrailVerifier:
     def _compare(self, row: str, octets: bytes, members: Mapping[str, Any], signature: bytes, key: bytes) -> None:
         number, digest = members["number"], sha256(octets).hexdigest()
         known = self._statements.get(number)
-        if known is not None and known.digest == digest:
+        is_same = known is not None and known.digest == digest
+        if is_same and number not in self._unsigned:
             self._witnessed.add(number)
-            return
-        if self._pending is not None and self._pending.digest == digest:
-            return
-        if what := self._signature_fault(octets, members, signature, key):
+        elif what := self._signature_fault(octets, members, signature, key):
             self._fault(row, what)
+        elif is_same:
+            if number not in self._witnessed:
+                self._count_signed(members)
+            self._witnessed.add(number)
         elif known is not None:
             self._fault(f"checkpoint {number}", f"it is not the one that the witness has ({row})")
         else:
@@ -319,6 +342,8 @@ class TrailVerifier:
         wrong = len(self.report.faults) + self.report.more_faults
         if digest.hexdigest() != hash_:
             self._fault(row, "it does not have the hash that is kept with it: it was changed")
+        elif not _has_time(event):
+            self._fault(row, "its time is not as the engine writes one")
         if sequence > chain.last + 1:
             self._fault(row, f"{_span(chain.last + 1, sequence - 1)} missing, which came before it")
         elif sequence <= chain.last:
@@ -342,16 +367,15 @@ class TrailVerifier:
     ) -> None:
         while chain.covering and chain.covering[0][1] < sequence:
             chain.covering.pop(0)
-        if not chain.covering:
-            self.report.uncovered += 1
-            self.report.uncovered_since = min(
-                self.report.uncovered_since or str(event["recordedAt"]), str(event["recordedAt"])
-            )
-            if checkpoint is not None:
-                self._fault(row, f"it says that checkpoint {checkpoint} covers it, and no signed one does")
+        number, last, head = chain.covering[0] if chain.covering else (0, 0, "")
+        is_signed = bool(number) and number not in self._unsigned
+        if not is_signed and number not in self._witnessed:
+            self._count_uncovered(row, event)
+        if not is_signed and checkpoint is not None:
+            self._fault(row, f"it says that checkpoint {checkpoint} covers it, and no signed one does")
+        if not number:
             return
-        number, last, head = chain.covering[0]
-        if checkpoint != number:
+        if is_signed and checkpoint != number:
             self._fault(row, f"checkpoint {number} covers it, and it says {checkpoint or 'none'}")
         if sequence == last and digest.hex() != head and is_sound:
             since = chain.covered + 1
@@ -379,6 +403,16 @@ class TrailVerifier:
             if starts:
                 self._started[process] = starts
 
+    def _count_uncovered(self, row: str, event: Any) -> None:
+        recorded_at = str(event["recordedAt"])
+        if recorded_at < self._complete_since:
+            what = (
+                f"it says that it was recorded on {recorded_at}, and checkpoint {self._complete}, which has all of then"
+            )
+            self._fault(row, f"{what}, does not have it: it was put there later, or a clock was put back")
+        self.report.uncovered += 1
+        self.report.uncovered_since = min(self.report.uncovered_since or recorded_at, recorded_at)
+
     def finish(self) -> Report:
         """What was seen, after the last event."""
         self._end_chain()
@@ -396,7 +430,7 @@ class TrailVerifier:
         for number in sorted(self._statements.keys() - self._roots_checked):
             self._fault(f"checkpoint {number}", "none of its events is here")
         if self.report.witness_lines is not None:
-            for number in sorted(self._statements.keys() - self._witnessed):
+            for number in sorted(self._statements.keys() - self._witnessed - self._unsigned):
                 self._fault(f"checkpoint {number}", "the witness does not have it")
         return self.report
 
@@ -433,8 +467,14 @@ class TrailVerifier:
             self._fault(row, f"its statement is not one: {error}")
             return None
 
-    def _signature_fault(self, octets: bytes, members: Mapping[str, Any], signature: bytes, key: object) -> str | None:
-        return find_signature_fault(octets, members["key"], signature, key, self._trusted)
+    def _signature_fault(
+        self, octets: bytes, members: Mapping[str, Any], signature: bytes | None, key: object
+    ) -> str | None:
+        what = find_signature_fault(octets, members["key"], signature, key, self._trusted)
+        keys = self.report.keys
+        if what is None and signature is not None and (not keys or keys[-1][1] != members["key"]):
+            keys.append((members["number"], members["key"]))
+        return what
 
     def _place(self) -> str:
         return "none" if self._chain is None else f"event {self._chain.last} of writer {self._chain.writer}"
@@ -561,6 +601,8 @@ class _EvidenceVerifier:
             self._take_event(f"events[{place}]", one) for place, one in enumerate(_list(evidence["events"], "events"))
         ]
         intended, signed = _only(told, ["signature-intended"]), _only(told, ["certificate-signed"])
+        if told[-2:] != [intended, signed]:
+            raise _Refusal("events", "expected that of the custody record, signature-intended, certificate-signed")
         _check_order(intended, signed)
 
         tbs = _octets(evidence["tbsCertificate"], "tbsCertificate")
@@ -593,7 +635,7 @@ class _EvidenceVerifier:
             self._tell_event("signed and recorded", signed, "")
             self._check_proof(grounds["proofOfPossession"], key, issuing)
             self._tell_grounds(grounds, statement["token"])
-            self._check_custody(evidence.get("custodyRecord"), issuing, told)
+            self._check_custody(evidence.get("custodyRecord"), issuing, told, intended)
         except (KeyError, TypeError, AttributeError) as error:
             raise _Refusal("grounds", f"they or issuingKey do not say what these say: {error!r}") from None
         if self._uncovering:
@@ -614,6 +656,8 @@ class _EvidenceVerifier:
         number = members["number"]
         if number in self._checkpoints:
             raise _Refusal(member, f"checkpoint {number} is there twice")
+        if number < max(self._checkpoints, default=0):
+            raise _Refusal(member, f"checkpoint {number} is out of order: checkpoints must come by number")
         if self._witnessed is not None and sha256(str(statement).encode()).hexdigest() not in self._witnessed:
             raise _Refusal(member, f"the witness does not have this checkpoint {number}")
         self._checkpoints[number] = members
@@ -683,8 +727,8 @@ class _EvidenceVerifier:
                 raise _Refusal(f"{member}.request", what)
             self._tell("proof of possession: the certification request verifies under the certificate's key")
 
-    def _check_custody(self, record: object, issuing: "_IssuingKey", told: Sequence[_Told]) -> None:
-        """That the record is the one in the statement about the key, and that it was told of when it was made."""
+    def _check_custody(self, record: object, issuing: "_IssuingKey", told: Sequence[_Told], intended: _Told) -> None:
+        """That the record is the one in the statement about the key, and that it was told of before the key signed."""
         self._tell(f"issuing key: {issuing.path}, SPKI SHA-256 {issuing.spki_sha256}")
         if issuing.custody_sha256 is None:
             if record is not None or len(told) != 2:
@@ -699,10 +743,9 @@ class _EvidenceVerifier:
                 "custodySha256": issuing.custody_sha256,
             }
         )
-        if (
-            not isinstance(record, str)
-            or sha256(record.encode("utf-8", "replace")).hexdigest() != issuing.custody_sha256
-        ):
+        if not _is_before(event, intended):
+            raise _Refusal(event.member, "it tells how the key is held after the signature was intended")
+        if _digest_of_text(record, "custodyRecord") != issuing.custody_sha256:
             raise _Refusal("custodyRecord", "it does not have the digest that issuingKey and its event name")
         self._tell_event(f"custody record, by {event.event['kind']}", event, f": {record}")
 
@@ -789,17 +832,19 @@ def _find_request_fault(octets: bytes, key: str) -> str | None:
 
 
 def _check_order(intended: _Told, signed: _Told) -> None:
-    """That both are about one signature, and one was told before the other: by sequence if one writer has told both,
-    else by the writers' clocks."""
+    """That both are about one signature, and one was told before the other."""
     signed.expect({"intentId": intended.detail("intentId")})
     if intended.event["outcome"] != "pending" or signed.event["outcome"] != "success":
         raise _Refusal(signed.member, "expected an intention that is pending and a signature that is a success")
-    if intended.event["writer"] == signed.event["writer"]:
-        is_before = intended.event["sequence"] < signed.event["sequence"]
-    else:
-        is_before = intended.event["recordedAt"] <= signed.event["recordedAt"]
-    if not is_before:
+    if not _is_before(intended, signed):
         raise _Refusal(signed.member, "the certificate was signed before that was intended")
+
+
+def _is_before(one: _Told, other: _Told) -> bool:
+    """By sequence if one writer has told both, else by the writers' clocks."""
+    if one.event["writer"] == other.event["writer"]:
+        return bool(one.event["sequence"] < other.event["sequence"])
+    return bool(one.event["recordedAt"] <= other.event["recordedAt"])
 
 
 def _only(told: Sequence[_Told], kinds: Collection[str]) -> _Told:
@@ -815,18 +860,26 @@ def _check_digest(member: str, octets: bytes, told: _Told, name: str) -> None:
 
 
 def _load_canonical(member: str, text: object, digest: object, by: str) -> Mapping[str, Any]:
-    if not isinstance(text, str):
-        raise _Refusal(member, "expected text")
-    if sha256(text.encode("utf-8", "replace")).hexdigest() != digest:
+    if _digest_of_text(text, member) != digest:
         raise _Refusal(member, f"it does not have the digest that {by} names")
     try:
-        members = load_json(text)
+        members = load_json(str(text))
         is_canonical = isinstance(members, dict) and canonical(members) == text
     except (ValueError, TypeError, RecursionError) as error:
         raise _Refusal(member, f"expected canonical JSON: {error}") from None
     if not is_canonical:
         raise _Refusal(member, "expected an object in canonical JSON")
     return dict(members)
+
+
+def _digest_of_text(text: object, member: str) -> str:
+    """SHA-256 of its octets in UTF-8, if it has any."""
+    if not isinstance(text, str):
+        raise _Refusal(member, "expected text")
+    try:
+        return sha256(text.encode()).hexdigest()
+    except UnicodeEncodeError as error:
+        raise _Refusal(member, f"expected text that has octets: {error}") from None
 
 
 def _list(value: object, member: str) -> Sequence[object]:
@@ -874,6 +927,8 @@ def load_checkpoint(statement: object) -> Mapping[str, Any]:
         raise ValueError("expected events, number and total to be positive numbers")
     if not all(isinstance(members[name], str) for name in ("key", "previous", "recordedAt", "root")):
         raise ValueError("expected key, previous, recordedAt and root to be strings")
+    if not _TIME.fullmatch(members["recordedAt"]):
+        raise ValueError("expected recordedAt to be a time with microseconds in UTC")
     chains = members["chains"]
     if not isinstance(chains, dict) or not chains:
         raise ValueError("expected chains to be an object with members")
@@ -886,13 +941,19 @@ def load_checkpoint(statement: object) -> Mapping[str, Any]:
 
 
 def find_signature_fault(
-    octets: bytes, named: str, signature: bytes, key: object, trusted: Collection[str] | None
+    octets: bytes, named: str, signature: bytes | None, key: object, trusted: Collection[str] | None
 ) -> str | None:
-    """What is wrong with the signature of a checkpoint whose statement names its key by this hash; None: nothing."""
+    """What is wrong with the signature of a checkpoint whose statement names its key by this hash; None: nothing.
+
+    Without a `signature`, what is wrong with the key that is to make it.
+    """
     if not isinstance(key, bytes) or sha256(key).hexdigest() != named:
         return "its key is not the one that its statement names"
     if trusted is not None and named not in trusted:
-        return f"it was signed by a key that may not, with SPKI SHA-256 {named}"
+        is_made = "was" if signature is not None else "is to be"
+        return f"it {is_made} signed by a key that may not, with SPKI SHA-256 {named}"
+    if signature is None:
+        return None
     try:
         check_signature(key, signature, octets)
     except InvalidSignature:
@@ -947,8 +1008,10 @@ def _load_event_place(event: object) -> tuple[int, int, str]:
     if not isinstance(event, dict) or event.keys() != _EVENT_MEMBERS:
         raise ValueError("expected the members of an event")
     sequence, writer, previous = event["sequence"], event["writer"], event["previous"]
-    if type(sequence) is not int or not isinstance(previous, str) or str(int(writer)) != writer:
-        raise ValueError("expected sequence to be a number, writer a number in a string, previous a string")
+    if not all(isinstance(event[name], str) for name in _EVENT_MEMBERS - {"details", "sequence"}):
+        raise ValueError("expected every member but details and sequence to be a string")
+    if type(sequence) is not int or str(int(writer)) != writer:
+        raise ValueError("expected sequence to be a number, writer a number in a string")
     return int(writer), sequence, previous
 
 
@@ -957,6 +1020,18 @@ def _is_set_back(time: str, before: str) -> bool:
         return datetime.fromisoformat(before) - datetime.fromisoformat(time) > _CLOCKS_DIFFER
     except (ValueError, TypeError):
         return False  # what is no time was not hashed as one
+
+
+def _begin_of_doubt(recorded_at: str) -> str:
+    """Before which a checkpoint of that time leaves no event out; empty if that is no time."""
+    try:
+        return f"{datetime.fromisoformat(recorded_at) - _TOLERANCE:%Y-%m-%dT%H:%M:%S.%fZ}"
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _has_time(event: Any) -> bool:
+    return _TIME.fullmatch(event["recordedAt"]) is not None
 
 
 def _span(first: int, last: int) -> str:
@@ -1059,9 +1134,9 @@ def read_witnessed(paths: Iterable[Path]) -> frozenset[str]:
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 try:
-                    found.add(sha256(str(load_json(line)["statement"]).encode("utf-8", "replace")).hexdigest())
+                    found.add(sha256(str(load_json(line)["statement"]).encode()).hexdigest())
                 except (ValueError, KeyError, TypeError, RecursionError):
-                    continue  # torn, and written again
+                    continue  # torn, and written again, or not what an engine writes
     return frozenset(found)
 
 
@@ -1096,7 +1171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             witnessed = read_witnessed(options.witness) if options.witness else None
             report = verify_evidence(evidence, trusted, witnessed)
     except (OSError, ValueError, PartialExport) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{_printable(str(error))}\n")
         return 2 if isinstance(error, PartialExport) else 1
     sys.stdout.write("".join(f"{line}\n" for line in report.lines()))
     return 1 if report.faults else 0

@@ -7,14 +7,17 @@ machine, on a medium that only takes more, or somebody else's server.
 import http.client
 import os
 import ssl
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from engine.errors import StoreUnavailable
 
 _SECONDS = 10.0
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class FileWitness:
     path: str
 
     def append(self, line: bytes) -> None:
-        """Returns when the line is on the disk. Raises StoreUnavailable."""
+        """Returns when the line, or several, is on the disk. Raises StoreUnavailable."""
         try:
             is_new = not os.path.exists(self.path)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -37,6 +40,27 @@ class FileWitness:
                 _sync_folder(Path(self.path).parent)
         except OSError as error:
             raise StoreUnavailable(f"The witness file of the audit trail was not written: {error.strerror}.") from error
+
+    def find_last(self, is_wanted: Callable[[bytes], bool]) -> bytes | None:
+        """The last line of which this is so; empty if there is none. Raises StoreUnavailable."""
+        try:
+            with open(self.path, "rb") as file:
+                return next((line for line in _lines_from_the_end(file) if is_wanted(line)), b"")
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise StoreUnavailable(f"The witness file of the audit trail was not read: {error.strerror}.") from error
+
+
+def _lines_from_the_end(file: BinaryIO) -> Iterator[bytes]:
+    end, rest = file.seek(0, os.SEEK_END), b""
+    while end:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        first, *lines = (file.read(end - begin) + rest).split(b"\n")
+        yield from reversed(lines)
+        end, rest = begin, first
+    yield rest
 
 
 def _append(descriptor: int, line: bytes) -> None:
@@ -79,3 +103,6 @@ class UrlWitness:
             raise StoreUnavailable("The witness of the audit trail was not reached.") from error
         if not 200 <= status < 300:
             raise StoreUnavailable(f"The witness of the audit trail answered {status}; expected 2xx.")
+
+    def find_last(self, is_wanted: Callable[[bytes], bool]) -> None:
+        """It is not asked what it has."""

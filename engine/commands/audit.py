@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from engine.app import store_password
-from engine.audit.stored import load_event, load_octets, load_value
+from engine.audit.stored import as_found, load_event, octets_as_found
 from engine.audit.verifier import canonical
 from engine.commands.audit_sweep import add_sweep
 from engine.commands.audit_verify import add_verify
@@ -137,15 +137,15 @@ def _exported(trail: StoredTrail, wanted: WantedEvents) -> Iterator[str]:
     if asked := wanted.render():
         yield canonical({"partial": True, **asked})
     for row in trail.events(wanted):
-        hash_, checkpoint = load_value(row.hash), load_value(row.checkpoint)
-        yield canonical({"event": load_event(row), "hash": hash_, "checkpoint": checkpoint})
+        checkpoint = None if row.checkpoint is None else as_found(row.checkpoint, int)
+        yield canonical({"event": load_event(row), "hash": as_found(row.hash, str), "checkpoint": checkpoint})
     for row in trail.checkpoints():
-        signature, spki = load_octets(row.signature), load_octets(row.spki)
+        signature, key = (octets_as_found(octets) for octets in (row.signature, row.spki))
         yield canonical(
             {
-                "checkpoint": load_value(row.statement),
+                "checkpoint": as_found(row.statement, str),
                 "signature": None if signature is None else base64.b64encode(signature).decode(),
-                "key": base64.b64encode(spki or b"").decode(),
+                "key": base64.b64encode(key or b"").decode(),
             }
         )
 

@@ -8,10 +8,24 @@ checkpoint, and each number stands for one statement.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Executable, Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    Select,
+    String,
+    bindparam,
+    func,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
 
 from engine.errors import NotFound, StoreError
 from engine.store.database import Database
@@ -26,10 +40,15 @@ _chains = (
     .group_by(events.c.writer)
     .subquery()
 )
+_WAITING_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    func.sum(_chains.c.waiting).label("many"),
+    # As the database has it, whatever that is.
+    type_coerce(func.min(events.c.recorded_at), String).label("oldest"),
+)
 # The oldest event of a chain is its first; those of a few chains are all that is looked up.
-_WAITING: Select[Any] = select(
-    func.sum(_chains.c.waiting).label("many"), func.min(events.c.recorded_at).label("oldest")
-).join_from(_chains, events, (events.c.writer == _chains.c.writer) & (events.c.sequence == _chains.c.first))
+_WAITING: Select[Any] = select(*_WAITING_COLUMNS).join_from(
+    _chains, events, (events.c.writer == _chains.c.writer) & (events.c.sequence == _chains.c.first)
+)
 _NEXT = select(*_LEAF).where(_WAITS).order_by(events.c.writer, events.c.sequence).limit(bindparam("most"))
 _NEXT_OF_CHAIN = (
     select(*_LEAF)
@@ -130,15 +149,14 @@ class Checkpoints:
 
         False if another process has done so before. Raises StoreError, also when there are not as many events.
         """
-        signed = {
-            "of_number": number,
-            "of_statement": statement,
-            "signature": signature,
-            "signed_at": self._now(),
-        }
+        now = self._now()
+        signed = {"of_number": number, "of_statement": statement, "signature": signature}
 
         def work(connection: Connection) -> bool:
-            if connection.execute(_SIGN, signed).rowcount != 1:
+            found = connection.execute(_FIND, {"number": number}).first()
+            # Not before the statement, whatever the clocks do.
+            signed_at = now if found is None else max(now, found.recorded_at)
+            if connection.execute(_SIGN, {**signed, "signed_at": signed_at}).rowcount != 1:
                 return False
             covered = sum(
                 connection.execute(_COVER, {"of_writer": writer, "last": last, "checkpoint": number}).rowcount
@@ -206,7 +224,15 @@ class CoveredEvents:
 
 
 def _load_waiting(row: Row[Any]) -> WaitingEvents:
-    return WaitingEvents(count=int(row.many or 0), oldest=row.oldest)
+    oldest = row.oldest
+    try:
+        if isinstance(oldest, str):
+            oldest = datetime.fromisoformat(oldest).replace(tzinfo=UTC)
+    except ValueError:
+        pass  # refused below
+    if oldest is not None and not isinstance(oldest, datetime):
+        raise StoreError("The audit trail was changed: when the oldest event was recorded that waits cannot be read.")
+    return WaitingEvents(count=int(row.many or 0), oldest=oldest)
 
 
 def _load_leaf(row: Row[Any]) -> Leaf:

@@ -102,8 +102,8 @@ class Database:
                 return self._fetch(statement, parameters)
         except SQLAlchemyError as error:
             raise store_error(error, "The database did not answer a query.") from error
-        except (ValueError, OverflowError) as error:
-            raise StoreError("The database did not answer a query.") from error
+        except (ValueError, TypeError, OverflowError) as error:
+            raise StoreError("The database did not answer a query: it holds a value of another type.") from error
         except MemoryError as error:
             raise StoreUnavailable("The database did not answer a query: there is not enough memory.") from error
 

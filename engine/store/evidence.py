@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Executable, Row, Select, bindparam, select, text
+from sqlalchemy import Executable, Row, Select, String, bindparam, select, text, type_coerce
 from sqlalchemy.exc import SQLAlchemyError
 
-from engine.errors import ConfigError, NotFound
+from engine.errors import ConfigError, NotFound, StoreError
 from engine.store.address import Secret
 from engine.store.certificate_names import load_certificate_name
 from engine.store.checkpoints import CoveredEvents
@@ -37,7 +37,8 @@ _IS_AT = select(entries.c.path).where(entries.c.path == bindparam("path"), entri
 _EVENT: Select[Any] = select(
     events.c.writer,
     events.c.sequence,
-    events.c.recorded_at,
+    # As the database has it, whatever that is.
+    type_coerce(events.c.recorded_at, String).label("recorded_at"),
     events.c.kind,
     events.c.actor,
     events.c.source,
@@ -55,7 +56,9 @@ _OF_SERIAL_NUMBER = _EVENT.where(
     events.c.kind.in_(("signature-intended", "certificate-signed")),
 )
 # Literal, as the index of these events has it.
-_OF_CUSTODY = _EVENT.where(events.c.signing_key == bindparam("signing_key"), text(TELLS_CUSTODY))
+_OF_CUSTODY = _EVENT.where(events.c.signing_key == bindparam("signing_key"), text(TELLS_CUSTODY)).order_by(
+    events.c.recorded_at, events.c.writer, events.c.sequence
+)
 
 
 class EvidenceRecords(CoveredEvents):
@@ -100,8 +103,7 @@ class EvidenceRecords(CoveredEvents):
 
     def list_custody_events(self, signing_key: str) -> list[Row[Any]]:
         """What it tells of how the key at a path is held, in the order of time."""
-        rows = self._read(_OF_CUSTODY, {"signing_key": signing_key})
-        return sorted(rows, key=lambda row: (row.recorded_at, row.writer, row.sequence))
+        return list(self._read(_OF_CUSTODY, {"signing_key": signing_key}))
 
     def find_statement(self, sha256: str) -> str | None:
         """What was kept with this digest, canonical JSON: about an issuing key, or its custody record."""
@@ -135,6 +137,8 @@ def reading_evidence(url: str, password: Secret | None = None) -> Iterator[Evide
                 return connection.execute(statement, parameters).all()
             except SQLAlchemyError as error:
                 raise store_error(error, "The records of the certificate cannot be read.") from error
+            except (ValueError, TypeError, OverflowError) as error:
+                raise StoreError("The records of the certificate cannot be read: they were changed.") from error
 
         yield EvidenceRecords(read)
 

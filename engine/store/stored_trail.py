@@ -69,9 +69,11 @@ _LATEST: Select[Any] = select(*_COLUMNS).order_by(
 _CHECKPOINTS: Select[Any] = (
     select(
         checkpoints.c.number,
+        raw(checkpoints.c.recorded_at).label("recorded_at"),
         checkpoints.c.statement,
         raw(checkpoints.c.signature).label("signature"),
         raw(checkpoints.c.spki).label("spki"),
+        raw(checkpoints.c.signed_at).label("signed_at"),
     )
     .where(checkpoints.c.number > bindparam("number"))
     .order_by(checkpoints.c.number)
@@ -87,7 +89,7 @@ class StoredTrail:
         self._connection = connection
 
     def checkpoints(self) -> Iterator[Row[Any]]:
-        """number, statement, signature, spki; by number."""
+        """number, recorded_at, statement, signature, spki, signed_at; by number; times may be text."""
         number = -(1 << 31)
         while rows := self._page(_CHECKPOINTS, {"number": number}, f"the checkpoint after {max(number, 0)}"):
             yield from rows

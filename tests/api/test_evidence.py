@@ -39,7 +39,7 @@ from tests.api.bodies import (
     public_jwk,
 )
 from tests.api.conftest import Running, ca_body
-from tests.database import change, select
+from tests.database import CHOSEN, SQLITE, change, select
 from tests.in_process import InProcessClient
 from tests.trail import read_trail
 
@@ -517,6 +517,32 @@ def test_records_that_were_changed_give_no_evidence(running: Running) -> None:
     assert response.status_code == 500
     assert "does not verify: something of it was changed. grounds: " in response.json()["message"]
     change(url, f"UPDATE intents SET grounds = replace(grounds, 'special', 'generic') {where}")
+    assert running.client.get(evidence_call(path)).status_code == 200
+
+
+@pytest.mark.skipif(CHOSEN != SQLITE, reason="a column of SQLite takes any value")
+@pytest.mark.parametrize(
+    ("column", "value", "what"),
+    [
+        ("recorded_at", "replace(recorded_at, ' ', 'T')", "the event does not have the hash"),
+        ("recorded_at", "5", "the event does not have the hash"),
+        ("recorded_at", "1e999", "the event does not have the hash"),
+        ("actor", "X'00ff'", "it is not an event"),
+        ("hash", f"X'{'00' * 64}'", "was changed"),
+    ],
+)
+def test_an_event_that_was_changed_gives_no_evidence(running: Running, column: str, value: str, what: str) -> None:
+    answer = running.post("certificate", certificate_body()).json()
+    path, serial = issued_into(answer), answer["certificateData"]["serialNumber"]
+    assert running.client.get(evidence_call(path)).status_code == 200
+    url = running.engine.config.store.url
+    where = f"WHERE kind = 'certificate-signed' AND serial_number = '{serial.zfill(40)}'"
+    ((kept,),) = select(url, f"SELECT {column} FROM events {where}")
+    change(url, f"UPDATE events SET {column} = {value} {where}")
+    response = running.client.get(evidence_call(path))
+    change(url, f"UPDATE events SET {column} = '{kept}' {where}")
+    assert response.status_code == 500
+    assert what in response.json()["message"]
     assert running.client.get(evidence_call(path)).status_code == 200
 
 

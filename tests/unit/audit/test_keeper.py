@@ -1,12 +1,14 @@
 """When checkpoints are made, and that nothing is signed while they cannot be."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from engine.audit.keeper import CheckpointKeeper, Gate, making_checkpoints
+from engine.audit.keeper import CheckpointKeeper, Gate, WaitingEvents, making_checkpoints
 from engine.errors import StoreUnavailable
 from engine.store import Store
 from engine.token import Token
@@ -102,6 +104,52 @@ def test_what_waits_is_covered_at_the_beginning_and_at_the_end(store: Store, kee
     with making_checkpoints(keeper):
         tell(store, 1)
     assert store.find_waiting_events().count == 0
+
+
+class OddError(Exception):
+    """Nobody has foreseen it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (StoreUnavailable("The database is away."), "(The database is away)"),
+        (OddError(), "(An error that nobody foresaw is in the log)"),
+        (TypeError(), "(An error that nobody foresaw is in the log)"),
+    ],
+)
+def test_whatever_goes_wrong_checkpoints_are_tried_again_and_meanwhile_the_gate_closes(
+    store: Store, keeper: CheckpointKeeper, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    monkeypatch.setattr("engine.audit.keeper._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("engine.audit.keeper._AGAIN_SECONDS", 0.01)
+    keeper.gate = Gate(0.3)
+    look, broken = keeper.find_waiting_events, threading.Event()
+    looks: list[int] = []
+
+    def find_waiting_events() -> WaitingEvents:
+        looks.append(1)
+        if broken.is_set():
+            raise error
+        return look()
+
+    keeper.find_waiting_events = find_waiting_events
+    broken.set()
+    with making_checkpoints(keeper):
+        wait_until(lambda: keeper.gate.state().endswith(f"{why}."))
+        made = len(looks)
+        wait_until(lambda: len(looks) > made + 2)
+        broken.clear()
+        wait_until(lambda: keeper.gate.state() == "ready")
+        tell(store, 3)
+        wait_until(lambda: store.find_waiting_events().count == 0)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_without_an_audit_key_nothing_is_made(store: Store) -> None:

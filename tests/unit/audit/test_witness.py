@@ -74,3 +74,23 @@ def test_a_server_that_is_not_there_is_said() -> None:
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(StoreUnavailable, match="was not reached"):
             UrlWitness(f"http://127.0.0.1:{bound.getsockname()[1]}/").append(b"line\n")
+
+
+def test_a_server_is_not_asked_what_it_has() -> None:
+    assert UrlWitness("http://127.0.0.1:1/").find_last(lambda line: True) is None
+
+
+def test_the_last_line_is_found_that_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "witness"
+    witness = FileWitness(str(path))
+    assert witness.find_last(lambda line: True) == b""
+    long = b"x" * 200_000
+    path.write_bytes(b"one\n" + long + b"\ntwo\ntor")
+    for wanted in (b"one", long, b"two", b"tor"):
+        assert witness.find_last(lambda line, wanted=wanted: line == wanted) == wanted
+    assert witness.find_last(lambda line: len(line) == 3) == b"tor"
+    assert witness.find_last(lambda line: line == b"none") == b""
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreUnavailable, match="was not read: Is a directory"):
+        witness.find_last(lambda line: True)

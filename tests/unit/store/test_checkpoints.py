@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from engine.audit.checkpoint import CheckpointMaker, find_inclusion
+from engine.audit.keeper import CheckpointKeeper, Gate, making_checkpoints
 from engine.audit.stored import verify_stored
-from engine.audit.verifier import check_inclusion, check_signature, load_checkpoint
+from engine.audit.verifier import check_inclusion, check_signature, load_checkpoint, verify_export
+from engine.commands.audit import _exported
 from engine.directory.signers import HostedSigner
 from engine.errors import IssuanceDefect, NotFound, StoreError, StoreUnavailable, TokenUnavailable
-from engine.store import Store, StoredTrail, reading_trail
+from engine.store import Store, StoredTrail, WantedEvents, reading_trail
 from engine.token import Token
 from engine.x509.spki import PublicKey
 from tests.database import change
@@ -179,6 +181,72 @@ def test_a_crash_after_the_witness_leaves_a_trail_that_verifies(
     assert verify(database_url, witness) == []
 
 
+def numbers_told(witness: Path) -> list[int]:
+    lines = witness.read_text(encoding="utf-8").splitlines()
+    return [load_checkpoint(json.loads(line)["statement"])["number"] for line in lines]
+
+
+@pytest.mark.parametrize("kept", [None, 0, 1, 2], ids=["absent", "empty", "one line", "two lines"])
+def test_a_witness_that_is_new_or_was_left_out_is_told_what_it_lacks(
+    store: Store,
+    signer: HostedSigner,
+    database_url: str,
+    witness: Path,
+    kept: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.audit.checkpoint._TOLD_AT_ONCE", 2)
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    lines = witness.read_bytes().splitlines(keepends=True)
+    witness.unlink()
+    for _ in range(3):
+        tell(store, 1)
+        assert cover(make_maker(store, signer, None)) == 1
+    if kept is not None:
+        witness.write_bytes(b"".join(lines[:kept]))
+    assert verify(database_url, witness) != []
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    assert numbers_told(witness) == [1, 2, 3, 4, 5, 6]
+    assert verify(database_url, witness) == []
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    assert numbers_told(witness) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_witness_that_was_told_a_part_before_a_crash_is_told_the_rest(
+    store: Store, signer: HostedSigner, database_url: str, witness: Path
+) -> None:
+    for _ in range(4):
+        tell(store, 1)
+        assert cover(make_maker(store, signer, None)) == 1
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    lines = witness.read_bytes().splitlines(keepends=True)
+    witness.write_bytes(lines[0] + lines[1][:50])
+    tell(store, 1)
+    assert cover(make_maker(store, signer, witness)) == 1
+    assert verify(database_url, witness) == []
+
+
+def test_an_engine_with_a_new_witness_tells_it_all_when_it_starts(
+    store: Store, signer: HostedSigner, database_url: str, witness: Path
+) -> None:
+    for _ in range(2):
+        tell(store, 1)
+        assert cover(make_maker(store, signer, None)) == 1
+    tell(store, 1)
+    maker = make_maker(store, signer, witness)
+    keeper = CheckpointKeeper(maker, store.find_waiting_events, Gate(600), now, events=1000, seconds=600.0)
+    with making_checkpoints(keeper):
+        pass
+    assert numbers_told(witness) == [1, 2, 3]
+    assert verify(database_url, witness) == []
+
+
 def test_a_fresh_statement_of_another_process_is_left_to_it(
     store: Store, maker: CheckpointMaker, signer: HostedSigner, database_url: str, witness: Path
 ) -> None:
@@ -327,6 +395,30 @@ def test_checkpoints_that_are_made_while_the_trail_is_verified_are_not_taken_for
     change(database_url, "UPDATE events SET checkpoint = NULL WHERE checkpoint = 3")
     change(database_url, "DELETE FROM checkpoints WHERE number = 3")
     assert "checkpoint 3: it is missing, and the witness has it" in verify(database_url, witness)[0]
+
+
+def test_an_export_that_is_made_beside_an_engine_has_the_events_of_every_statement_in_it(
+    store: Store, maker: CheckpointMaker, signer: HostedSigner, database_url: str, tmp_path: Path
+) -> None:
+    tell(store, 2)
+    assert cover(maker) == 2
+    tell(store, 2)
+    with reading_trail(database_url) as trail:
+        lines = _exported(trail, WantedEvents())
+        exported = [next(lines)]
+        tell(store, 2)
+        maker.find_signer = lambda: Broken(signer)
+        with pytest.raises(TokenUnavailable):
+            cover(maker)
+        exported += lines
+    path = tmp_path / "export.jsonl"
+    path.write_text("\n".join(exported), encoding="utf-8")
+    report = verify_export(path, [], None)
+    assert (report.faults, report.events, report.is_signature_due) == ([], 4, False)
+    with reading_trail(database_url) as trail:
+        path.write_text("\n".join(_exported(trail, WantedEvents())), encoding="utf-8")
+    report = verify_export(path, [], None)
+    assert (report.faults, report.events, report.uncovered, report.is_signature_due) == ([], 6, 4, True)
 
 
 def test_every_covered_event_has_a_proof(store: Store, maker: CheckpointMaker, database_url: str, rows: Rows) -> None:

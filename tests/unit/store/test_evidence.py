@@ -1,12 +1,14 @@
 """What evidence of a certificate is made from is found by what people call the certificate."""
 
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 
 from engine.audit.evidence import find_recorded
 from engine.errors import ConfigError, NotFound, StoreError
-from engine.store import Store, reading_evidence
+from engine.store import ENGINE, Store, reading_evidence
+from tests.unit.store.conftest import NOW
 
 
 def digest_of(text: str) -> str:
@@ -66,6 +68,39 @@ def test_a_key_whose_record_no_event_tells_of_gives_no_evidence(store, intent, c
     found = records.find_issued(issue(store, facts, certificate_of(facts)))
     with pytest.raises(NotFound, match=r"no event tells how the key is held\. Have it examined"):
         find_recorded(records, found)
+
+
+@pytest.mark.parametrize("is_other_writer", [False, True])
+def test_a_record_that_was_told_of_after_the_signature_was_intended_gives_no_evidence_of_that(
+    store, database_url, intent, certificate_of, is_other_writer
+):
+    held = KEY.replace("null", f'"{"a" * 64}"').replace("jwk:0", "test.tenant1.kms1.ca")
+    made = {"grounds": GROUNDS.replace(digest_of(KEY), digest_of(held)), "issuing_key": held}
+    records = store.evidence_records()
+
+    def issued():
+        facts = intent(**made)
+        return records.find_issued(issue(store, facts, certificate_of(facts)))
+
+    def tell(teller):
+        told = {"signingKey": "test.tenant1.kms1.ca", "custodySha256": "a" * 64}
+        teller.record_event("key-examined", ENGINE, "test.tenant1.kms1.ca", told)
+
+    before = issued()
+    if is_other_writer:
+        with Store.open(database_url, now=lambda: NOW + timedelta(microseconds=1)) as other:
+            tell(other)
+    else:
+        tell(store)
+    with pytest.raises(NotFound, match=r"no event tells how the key is held\. Have it examined"):
+        find_recorded(records, before)
+    if is_other_writer:
+        with Store.open(database_url, now=lambda: NOW) as other:
+            tell(other)
+        told = find_recorded(records, before).events[0]
+    else:
+        told = find_recorded(records, issued()).events[0]
+    assert told.kind == "key-examined"
 
 
 def test_the_intention_tells_the_digest_of_the_grounds(store, intent, certificate_of):

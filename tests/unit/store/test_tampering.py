@@ -251,6 +251,32 @@ def test_a_chain_put_beside_the_others_is_not_taken_for_a_covered_one(scene: Sce
     assert scene.faults()[0] == "event 1 of writer 7: it says that checkpoint 1 covers it, and no signed one does"
 
 
+def test_a_chain_put_beside_the_others_as_of_long_before_is_named(scene: Scene) -> None:
+    """Who lists the events of that time would be shown it, and nothing says that it was not there."""
+    copy_event(scene, writer=7, sequence=1, checkpoint="NULL")
+    assert scene.faults() == []  # nobody can tell: a transaction may take as long
+    long_before = spelt(scene, now() - timedelta(hours=2))
+    scene.change(f"UPDATE events SET recorded_at = '{long_before}' WHERE writer = 7")
+    scene.rehash(7, 1)
+    (fault,) = scene.faults()
+    assert fault.startswith(f"event 1 of writer 7: it says that it was recorded on {long_before[:10]}T")
+    assert fault.endswith("does not have it: it was put there later, or a clock was put back")
+
+
+def test_the_times_beside_a_statement_are_no_others(scene: Scene) -> None:
+    for column, edit, what in (
+        ("recorded_at", "signed_at", "the time beside its statement is not that of the statement"),
+        ("signed_at", f"'{spelt(scene, now() - timedelta(minutes=5))}'", "it was signed before its statement was"),
+    ):
+        scene.change(f"CREATE TABLE kept AS SELECT {column} AS kept FROM checkpoints WHERE number = 2")
+        scene.change(f"UPDATE checkpoints SET {column} = {edit} WHERE number = 2")
+        with reading_trail(scene.url) as trail:
+            (fault,) = verify_stored(trail, [scene.witness], None).faults
+        assert str(fault).startswith(f"checkpoint 2: {what}")
+        scene.change(f"UPDATE checkpoints SET {column} = (SELECT kept FROM kept) WHERE number = 2")
+        scene.change("DROP TABLE kept")
+
+
 def test_reordered_events_are_named(scene: Scene) -> None:
     for before, after in ((2, 99), (3, 2), (99, 3)):
         scene.change(f"UPDATE events SET sequence = {after} WHERE writer = {scene.first} AND sequence = {before}")
@@ -514,20 +540,24 @@ def sign_anew(scene: Scene) -> None:
         where = f"writer = {writer} AND sequence = {sequence}"
         return str(scene.column(f"SELECT hash FROM events WHERE {where}")[0])
 
-    def literal(octets: bytes) -> str:
-        return f"X'{octets.hex()}'" if scene.url.startswith("sqlite:") else f"decode('{octets.hex()}', 'hex')"
-
     previous: CheckpointRow | None = None
     for number in (1, 2):
         columns = "writer, sequence, previous_hash, hash"
         rows = select(scene.url, f"SELECT {columns} FROM events WHERE checkpoint = {number} ORDER BY writer, sequence")
-        statement = build_statement(previous, [Leaf(*row) for row in rows], now(), sha256(spki).hexdigest(), find_hash)
+        time = now()
+        statement = build_statement(previous, [Leaf(*row) for row in rows], time, sha256(spki).hexdigest(), find_hash)
         signature = private.sign(statement.encode(), ec.ECDSA(SHA256()))
         scene.change(
-            f"UPDATE checkpoints SET statement = '{statement}', signature = {literal(signature)}, "
-            f"spki = {literal(spki)} WHERE number = {number}"
+            f"UPDATE checkpoints SET statement = '{statement}', signature = {literal(scene, signature)}, "
+            f"spki = {literal(scene, spki)}, recorded_at = '{spelt(scene, time)}', signed_at = '{spelt(scene, now())}' "
+            f"WHERE number = {number}"
         )
         previous = CheckpointRow(number, now(), statement, signature, spki)
+
+
+def take_signature_away(scene: Scene) -> None:
+    scene.change("UPDATE checkpoints SET signature = NULL, signed_at = NULL WHERE number = 2")
+    scene.change("UPDATE events SET checkpoint = NULL WHERE checkpoint = 2")
 
 
 def test_a_signature_taken_away_is_seen(scene: Scene) -> None:
@@ -535,3 +565,137 @@ def test_a_signature_taken_away_is_seen(scene: Scene) -> None:
     assert scene.faults()[0].endswith("it says that checkpoint 2 covers it, and no signed one does")
     scene.change("UPDATE events SET checkpoint = NULL WHERE checkpoint = 2")
     assert scene.faults() == []  # as a crash leaves it, with nothing lost: the engine signs it again
+
+
+def test_a_checkpoint_whose_signature_only_the_witness_has_covers_its_events(scene: Scene) -> None:
+    take_signature_away(scene)
+    scene.witness.write_bytes(scene.witness.read_bytes() * 2)
+    for witnesses, checkpoints, uncovered in (([], 1, 8), ([scene.witness], 2, 2)):
+        with reading_trail(scene.url) as trail:
+            report = verify_stored(trail, witnesses, None)
+        assert (report.faults, report.checkpoints, report.uncovered) == ([], checkpoints, uncovered)
+        assert report.is_signature_due
+
+
+@pytest.mark.parametrize("witness", [True, False], ids=["witness", "no witness"])
+@pytest.mark.parametrize(
+    ("edit", "row", "what"),
+    [
+        (
+            "UPDATE events SET actor = 'x' WHERE writer = {second} AND sequence = 2",
+            "event 4 of writer {second}",
+            "checkpoint 2 has another hash: one of events 1 to 4 was changed and hashed anew",
+        ),
+        (
+            "DELETE FROM events WHERE writer = {second} AND sequence > 2",
+            "event 3 of writer {second}",
+            "events 3 to 4 are missing; checkpoint 2 has seen event 4",
+        ),
+        (
+            "DELETE FROM events WHERE writer = {second}",
+            "event 1 of writer {second}",
+            "events 1 to 4 are missing; checkpoint 2 has seen event 4",
+        ),
+    ],
+    ids=["edit", "end of a chain", "chain"],
+)
+def test_what_is_done_to_the_events_of_a_checkpoint_whose_signature_was_taken_away_is_named(
+    scene: Scene, edit: str, row: str, what: str, witness: bool
+) -> None:
+    take_signature_away(scene)
+    scene.change(edit.format(second=scene.second))
+    scene.rehash(scene.second, 2)
+    faults = scene.faults(witness=witness)
+    assert faults[0] == f"{row.format(second=scene.second)}: {what}"
+    assert any(fault.startswith("checkpoint 2: it") for fault in faults)
+
+
+@pytest.mark.parametrize("witness", [True, False], ids=["witness", "no witness"])
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('"events":2', '"events":1', "expected a total of 10, found 11"),
+        ('"root":"', '"root":"0', "its root is not that of its events: one of them was changed"),
+        ('"previous":"', '"previous":"0', "it does not follow the statement of checkpoint 2 that is here"),
+        ('"key":"', '"key":"0', "its key is not the one that its statement names"),
+    ],
+)
+def test_a_statement_that_no_engine_has_made_is_not_one_that_waits_for_its_signature(
+    scene: Scene, old: str, new: str, what: str, witness: bool
+) -> None:
+    statement, spki = propose_checkpoint_3(scene)
+    plant(scene, statement, spki)
+    assert scene.faults(witness=witness) == []  # as an engine makes it
+    scene.change("DELETE FROM checkpoints WHERE number = 3")
+    plant(scene, statement.replace(old, new), spki)
+    assert f"checkpoint 3: {what}" in scene.faults(witness=witness)
+
+
+@pytest.mark.parametrize("witness", [True, False], ids=["witness", "no witness"])
+def test_a_statement_about_events_that_are_not_there_is_not_one_that_waits_for_its_signature(
+    scene: Scene, witness: bool
+) -> None:
+    statement, spki = propose_checkpoint_3(scene)
+    plant(scene, statement, spki)
+    scene.change("DELETE FROM events WHERE checkpoint IS NULL")
+    missing = f"event 6 of writer {scene.first}: event 6 is missing; checkpoint 3 has seen event 6"
+    assert missing in scene.faults(witness=witness)
+
+
+def test_a_statement_that_waits_for_the_signature_of_another_key_is_seen(scene: Scene) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    spki = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    plant(scene, *propose_checkpoint_3(scene, spki))
+    (fault,) = scene.faults()
+    assert fault.startswith("checkpoint 3: it is to be signed by a key that may not, with SPKI SHA-256 ")
+
+
+def test_what_follows_a_checkpoint_without_its_signature_is_named(scene: Scene) -> None:
+    scene.change("UPDATE checkpoints SET signature = NULL, signed_at = NULL WHERE number = 1")
+    scene.change("UPDATE events SET checkpoint = NULL WHERE checkpoint = 1")
+    assert scene.faults() == ["checkpoint 2: the checkpoint before it has no signature"]
+
+
+@pytest.mark.parametrize("signature", ["", "AAAA", "of checkpoint 1"])
+def test_a_signature_that_the_witness_does_not_have_is_no_substitute(scene: Scene, signature: str) -> None:
+    """A line that anybody could have written: what it has the signature of shows by that."""
+    take_signature_away(scene)
+    one, two = map(json.loads, scene.witness.read_text(encoding="utf-8").splitlines())
+    two["signature"] = one["signature"] if signature == "of checkpoint 1" else signature
+    scene.witness.write_text(f"{json.dumps(one)}\n{json.dumps(two)}\n", encoding="utf-8")
+    assert scene.faults() == ["witness.jsonl line 2: its signature does not verify"]
+
+
+def propose_checkpoint_3(scene: Scene, spki: bytes | None = None) -> tuple[str, bytes]:
+    """The statement over what is not covered, and the key that is to sign it: the audit key, or another one."""
+    ((number, statement, signature, own),) = select(
+        scene.url, "SELECT number, statement, signature, spki FROM checkpoints WHERE number = 2"
+    )
+    spki = spki or bytes(own)
+    rows = select(
+        scene.url,
+        "SELECT writer, sequence, previous_hash, hash FROM events WHERE checkpoint IS NULL ORDER BY writer, sequence",
+    )
+    previous = CheckpointRow(number, now(), statement, signature, own)
+    leaves = [Leaf(*row) for row in rows]
+    before = {(leaf.writer, leaf.sequence - 1): leaf.previous for leaf in leaves}
+    key = sha256(spki).hexdigest()
+    return build_statement(previous, leaves, now(), key, lambda *place: before[place]), spki
+
+
+def plant(scene: Scene, statement: str, spki: bytes) -> None:
+    """Put it there as checkpoint 3, without a signature."""
+    recorded_at = spelt(scene, datetime.fromisoformat(json.loads(statement)["recordedAt"]))
+    scene.change(
+        "INSERT INTO checkpoints (number, recorded_at, statement, spki) "
+        f"VALUES (3, '{recorded_at}', '{statement}', {literal(scene, spki)})"
+    )
+
+
+def spelt(scene: Scene, time: datetime) -> str:
+    """As the engine's database has it."""
+    return f"{time:%Y-%m-%d %H:%M:%S.%f}" + ("" if scene.url.startswith("sqlite:") else "+00")
+
+
+def literal(scene: Scene, octets: bytes) -> str:
+    return f"X'{octets.hex()}'" if scene.url.startswith("sqlite:") else f"decode('{octets.hex()}', 'hex')"
