@@ -90,6 +90,7 @@ from cryptography.hazmat.primitives.serialization import (
 ZEROS = "0" * 64
 _TOLD = ("actor", "details", "kind", "outcome", "recordedAt", "requestId", "source", "target")
 _EVENT_MEMBERS = frozenset([*_TOLD, "previous", "sequence", "writer"])
+_EVENT_TEXTS = _EVENT_MEMBERS - {"details", "sequence"}
 _CHECKPOINT_MEMBERS = frozenset(["chains", "events", "key", "number", "previous", "recordedAt", "root", "total"])
 _MOST_FAULTS = 100
 _CLOCKS_DIFFER = timedelta(seconds=1)
@@ -1008,7 +1009,7 @@ def _load_event_place(event: object) -> tuple[int, int, str]:
     if not isinstance(event, dict) or event.keys() != _EVENT_MEMBERS:
         raise ValueError("expected the members of an event")
     sequence, writer, previous = event["sequence"], event["writer"], event["previous"]
-    if not all(isinstance(event[name], str) for name in _EVENT_MEMBERS - {"details", "sequence"}):
+    if not all(isinstance(event[name], str) for name in _EVENT_TEXTS):
         raise ValueError("expected every member but details and sequence to be a string")
     if type(sequence) is not int or str(int(writer)) != writer:
         raise ValueError("expected sequence to be a number, writer a number in a string")
