@@ -104,6 +104,12 @@ def unmarked() -> Trail:
     return trail
 
 
+def ends_behind_the_last_writer() -> Trail:
+    trail = make_trail()
+    trail.cover(chains={"1": [4, trail.events[-1].hash], "2": [3, OTHER]})
+    return trail
+
+
 def covers_nothing_new() -> Trail:
     trail = make_trail()
     trail.events.pop()
@@ -136,6 +142,10 @@ LIES: dict[str, tuple[Callable[[], Trail], str]] = {
     "a head that is not there": (
         second(chains={"1": [5, OTHER]}),
         "event 5 of writer 1: event 5 is missing; checkpoint 3 has seen event 5",
+    ),
+    "a head of the last writer that is not there": (
+        ends_behind_the_last_writer,
+        "event 3 of writer 2: event 3 is missing; checkpoint 3 has seen event 3",
     ),
     "another key": (second(key=OTHER), "checkpoint 3: its key is not the one that its statement names"),
     "no time": (second(recordedAt="soon"), "checkpoint 3: its statement is not one: expected recordedAt to be a time"),
@@ -279,7 +289,7 @@ def test_what_follows_a_checkpoint_without_a_signature_is_named(verify: Callable
 def test_a_statement_that_waits_for_its_signature_does_not_mark_its_events(verify: Callable[..., Report]) -> None:
     trail = make_trail()
     trail.cover(sign=False)
-    assert verify(trail).faults == []
+    assert verify(trail, witness=[one.render_witness() for one in trail.checkpoints[:2]]).faults == []
     trail.events[-1].checkpoint = 3
     (fault,) = verify(trail).faults
     assert str(fault) == "event 4 of writer 1: it says that checkpoint 3 covers it, and no signed one does"
@@ -301,6 +311,14 @@ def test_a_writer_that_is_spelt_otherwise_is_none(verify: Callable[..., Report],
     fault = verify(make_trail(), lines).faults[0]
     assert fault.row == "event after event 1 of writer 2"
     assert fault.what.startswith("it is not an event: ")
+
+
+def test_a_statement_that_has_no_octets_is_none() -> None:
+    checker = TrailVerifier()
+    statement = make_trail().checkpoints[0].statement.replace('"root":"', '"root":"\ud800')
+    checker.take_checkpoint(1, statement, b"", b"")
+    (fault,) = checker.report.faults
+    assert fault.what.startswith("its statement is not one: 'utf-8' codec can't encode")
 
 
 @pytest.mark.parametrize("event", [[], None, 5, "event"])
