@@ -527,7 +527,7 @@ def test_records_that_were_changed_give_no_evidence(running: Running) -> None:
         ("recorded_at", "replace(recorded_at, ' ', 'T')", "the event does not have the hash"),
         ("recorded_at", "5", "the event does not have the hash"),
         ("recorded_at", "1e999", "the event does not have the hash"),
-        ("actor", "X'00ff'", "it is not an event"),
+        ("actor", "X'00ff'", "does not have the hash that is kept with it"),
         ("hash", f"X'{'00' * 64}'", "was changed"),
     ],
 )

@@ -16,6 +16,7 @@ import pytest
 
 from tests.database import database_url, select
 from tests.faults.faulty import FaultyModule
+from tests.faults.mortal import until
 from tests.faults.served import ISSUE, Orders, client, put_behind
 from tests.page.live import DEADLINE, ENGINE, announced
 from tests.postgresql import drop_database, new_database
@@ -113,7 +114,9 @@ def serving(shared: Shared, fault_module: Path, control: Path) -> Iterator[Repli
         faulty = undo.enter_context(FaultyModule(fault_module, control))
         processes = []
         for folder in shared.folders:
-            put_behind(folder, fault_module, {"SOFTHSM2_CONF": str(configuration), **faulty.environment})
+            # No checkpoint is signed while signatures are counted.
+            settings = {"seconds": 1200.0, "longest_seconds": 3600.0}
+            put_behind(folder, fault_module, {"SOFTHSM2_CONF": str(configuration), **faulty.environment}, **settings)
             log = undo.enter_context((folder / "serve.err").open("wb"))
             command = [*ENGINE, "serve", "--config", folder / "engine.toml", "--port", "0"]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -121,6 +124,8 @@ def serving(shared: Shared, fault_module: Path, control: Path) -> Iterator[Repli
             undo.callback(process.terminate)
             processes.append(process)
         orders = [Orders(undo.enter_context(client(announced(process), api_key))) for process in processes]
+        waiting = "SELECT count(*) FROM events WHERE checkpoint IS NULL"
+        until(lambda: select(shared.url, waiting) == [(0,)])  # each makes one when it starts
         undo.callback(faulty.clear)  # or what hangs would keep its server from ending
         yield Replicas(shared, faulty, processes, orders)
 
