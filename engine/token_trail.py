@@ -37,7 +37,7 @@ class TokenTrail:
     def signing(
         self, token: str, keys: Sequence[KeyReference], message_sha256: str, occasion: str = RETURN
     ) -> Iterator[Counter[KeyReference]]:
-        """`occasion` is one of OF_TOKENS."""
+        """`occasion` is RETURN, EXAMINATION or MEASUREMENT."""
         proofs = {
             key: ProofIntent(
                 intent_id=secrets.token_hex(16),

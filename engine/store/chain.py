@@ -76,8 +76,7 @@ KINDS: Mapping[str, str] = {
 PENDING, SUCCESS, FAILURE, REFUSED, UNKNOWN = "pending", "success", "failure", "refused", "unknown"
 OUTCOMES = frozenset({PENDING, SUCCESS, FAILURE, REFUSED, UNKNOWN})
 RETURN, EXAMINATION, MEASUREMENT = "return", "examination", "measurement"
-OF_TOKENS = frozenset({RETURN, EXAMINATION, MEASUREMENT})
-"""What `signatureKind` is of signatures that no request has asked for: the trail is their only record."""
+"""What `signatureKind` is of signatures that no request has asked for."""
 NO_HASH = "0" * 64
 """What the first event of a chain has before it."""
 

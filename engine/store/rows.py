@@ -247,7 +247,7 @@ class ProofIntent:
 
     intent_id: str
     occasion: str
-    """One of OF_TOKENS of engine.store.chain."""
+    """RETURN, EXAMINATION or MEASUREMENT of engine.store.chain."""
     signing_key: str
     """The full path of the key; its label, if none stands for it."""
     token: str

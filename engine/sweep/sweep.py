@@ -7,7 +7,6 @@ from typing import Any
 
 from engine.audit.verifier import Fault
 from engine.store import StoredRecords, ToldEvent, load_octets, load_time
-from engine.store.chain import OF_TOKENS
 from engine.sweep.authorities import Authorities
 from engine.sweep.findings import Counts, Note, shown, undecodable
 from engine.sweep.standing import Standing
@@ -133,8 +132,7 @@ class Sweep:
                 if event.kind == "entry-replaced":
                     self._missing.pop(event.target, None)
                 intent_id, sha256 = event.details.get("intentId"), event.details.get("certificateSha256")
-                is_tokens = event.details.get("signatureKind") in OF_TOKENS
-                if isinstance(intent_id, str) and intent_id not in intents and not is_tokens:
+                if isinstance(intent_id, str) and intent_id not in intents:
                     yield Fault(name, f"it tells of the intent {shown(intent_id)}, which is not there")
                 if isinstance(sha256, str) and sha256 not in certificates:
                     serial = shown(event.details.get("serialNumber"))

@@ -19,7 +19,8 @@ import pytest
 from sqlalchemy import event
 
 from engine.errors import ConfigError
-from engine.store import Store, reading_records, stored_records
+from engine.store import ProofIntent, Store, reading_records, stored_records
+from engine.store.chain import RETURN
 from engine.sweep import Counts, Sweep
 from engine.token import Token
 from engine.x509.algorithms import encode_signature, signature_algorithm_for
@@ -330,6 +331,18 @@ def test_a_certificate_that_was_taken_away_is_named(scene: Scene) -> None:
     assert faults[0] == f"{row}: it is signed, and its certificate is not stored"
     assert f"entry {STORE}.leaf: its certificate SHA-256 {scene.sha256['leaf']} is not there" in faults
     assert faults[-1].endswith(f"the certificate of serial {serial} SHA-256 {scene.sha256['leaf']} is not stored")
+
+
+def test_a_proof_whose_intent_was_taken_away_is_named(scene: Scene) -> None:
+    proof = ProofIntent("a" * 32, RETURN, "test.tenant1.kms1.ca", "trial", b"id", "b" * 64, "c" * 64)
+    with Store.open(scene.url) as store:
+        store.record_proofs([proof])
+        store.close_proofs({proof: 1}, None)
+    assert scene.faults() == []
+    scene.change(f"DELETE FROM intents WHERE intent_id = '{proof.intent_id}'")
+    faults = scene.faults()
+    assert len(faults) == 2
+    assert all(one.endswith(f"it tells of the intent {proof.intent_id}, which is not there") for one in faults)
 
 
 def test_a_certificate_that_was_taken_away_with_its_intent_is_named(scene: Scene) -> None:
