@@ -81,9 +81,10 @@ class Elsewhere:
         for state, kinds in ENDS.items():
             ended = Counter(one["intentId"] for kind, one in told if kind in kinds)
             assert ended == Counter(intent for intent, (_, its) in states.items() if its == state)
+        asked = {digest for digest in self.server.faulty.asked() if len(digest) == 64}
         known = {digest for (digest,) in select(self.url, "SELECT tbs_sha256 FROM intents")}
         known |= {sha256(one.encode()).hexdigest() for (one,) in select(self.url, "SELECT statement FROM checkpoints")}
-        assert {digest for digest in self.server.faulty.asked() if len(digest) == 64} <= known
+        assert asked <= known
         with reading_trail(self.url) as trail:
             report = verify_stored(trail, [self.server.folder / "audit-witness.jsonl"], None)
         assert report.faults == []

@@ -370,9 +370,10 @@ CK_RV C_Sign(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_len, CK_BYT
 		return leave(&call, rv);
 	}
 	control->sign_calls++;
+	/* First: whatever is counted or signed has been told, also if this process is killed. */
+	tell_asked(data, data_len);
 	if (control->watched_octets && data_len == control->watched_octets)
 		call.watched = ++control->watched_signs;
-	tell_asked(data, data_len);
 	raise_to(&control->max_signs_in_flight, ++call.process->signs_in_flight);
 	rv = sign(&call, data, data_len, signature, signature_len);
 	call.process->signs_in_flight--;
