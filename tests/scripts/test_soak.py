@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.trial.quickstart import KMS_PATH, find_module
+from engine.trial.quickstart import AUDIT_KEY, AUDIT_KMS_PATH, KMS_PATH, find_module
 from tests.database import database_options
 from tests.page.live import DEADLINE, ENGINE
 
 KILLS = 5
-KEYS = ("ca-secp256r1", "iaca-secp256r1", "leaf-secp256r1")
+KEYS = (
+    *(f"{KMS_PATH}.{name}" for name in ("ca-secp256r1", "iaca-secp256r1", "leaf-secp256r1")),
+    f"{AUDIT_KMS_PATH}.{AUDIT_KEY}",
+)
 LIST_OBJECTS = """
 import json, os, sys
 import pkcs11
@@ -54,4 +57,4 @@ def test_trial_killed_at_any_moment_is_completed_by_the_next_start(tmp_path: Pat
     found = objects_on_token(tmp_path)
     # Of a public key whose making was cut off SoftHSM keeps a shard without a label; of a private key, never anything.
     labelled = sorted(one for one in found if one != ["PUBLIC_KEY", ""])
-    assert labelled == sorted([kind, f"{KMS_PATH}.{key}"] for kind in ("PRIVATE_KEY", "PUBLIC_KEY") for key in KEYS)
+    assert labelled == sorted([kind, key] for kind in ("PRIVATE_KEY", "PUBLIC_KEY") for key in KEYS)
