@@ -83,12 +83,16 @@ class PostgreSQLServer:
         """Return when it has ended. SIGINT ends every connection in order, SIGQUIT is a crash that it recovers from."""
         if self._keeper is None:
             return
-        with suppress(ProcessLookupError, FileNotFoundError, IndexError):  # it has ended by itself
-            os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal)
-        self._keeper.wait(START_SECONDS)
-        if self._keeper.stdin:
-            self._keeper.stdin.close()
-        self._keeper = None
+        keeper, self._keeper = self._keeper, None
+        assert keeper.stdin is not None
+        with keeper.stdin:
+            try:
+                os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal)
+            except ProcessLookupError:
+                pass  # it has ended by itself
+            except (FileNotFoundError, IndexError):
+                keeper.stdin.close()  # or lives, and had no room for its file: then its keeper ends it
+            keeper.wait(START_SECONDS)
 
     def execute(self, statement: sql.Composable) -> None:
         """Run one statement as the superuser, outside a transaction."""
