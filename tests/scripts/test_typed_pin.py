@@ -69,7 +69,9 @@ def test_typed_pin_is_asked_for_once_also_when_the_worker_is_replaced(serving: T
     second = worker_of(serving)
     assert second != first
     url = serving.shown.split(SERVING)[1].split()[0]
-    subprocess.run(["curl", "-sSf", f"{url}/health/ready"], check=True, timeout=DEADLINE, capture_output=True)
+    # The next worker serves before its token is there, and says so with 503.
+    ready = ["curl", "-sSf", "--retry", "30", f"{url}/health/ready"]
+    subprocess.run(ready, check=True, timeout=DEADLINE, capture_output=True)
     assert serving.shown.count(ASKED) == 1
     assert pin not in serving.shown  # no echo either
 
