@@ -8,7 +8,7 @@ checkpoint, and each number stands for one statement.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from engine.errors import NotFound, StoreError
 from engine.store.database import Database
+from engine.store.raw_values import load_time
 from engine.store.rows import CheckpointRow, Leaf, WaitingEvents
 from engine.store.schema import checkpoints, events
 
@@ -224,13 +225,8 @@ class CoveredEvents:
 
 
 def _load_waiting(row: Row[Any]) -> WaitingEvents:
-    oldest = row.oldest
-    try:
-        if isinstance(oldest, str):
-            oldest = datetime.fromisoformat(oldest).replace(tzinfo=UTC)
-    except ValueError:
-        pass  # refused below
-    if oldest is not None and not isinstance(oldest, datetime):
+    oldest = load_time(row.oldest)
+    if oldest is None and row.oldest is not None:
         raise StoreError("The audit trail was changed: when the oldest event was recorded that waits cannot be read.")
     return WaitingEvents(count=int(row.many or 0), oldest=oldest)
 
