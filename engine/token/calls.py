@@ -93,9 +93,9 @@ class Calls:
             pooled = None
             try:
                 pooled = connection.pool.take(fresh)
-                call.begin(self._sign_seconds)
                 if course.may_have_signed:
-                    repeating()
+                    self._tell(connection.pool, pooled, repeating)
+                call.begin(self._sign_seconds)
                 result = self._use(connection.pool, pooled, operation, *arguments)
             except PoolRetired:
                 continue  # lost while a session was waited for: nothing was asked
@@ -122,6 +122,14 @@ class Calls:
             if course.asked > 1 or course.faults > 2:
                 break
         raise fault.build_error(self._name, doing)
+
+    @staticmethod
+    def _tell(pool: SessionPool, pooled: PooledSession, repeating: Callable[[], None]) -> None:
+        try:
+            repeating()
+        except BaseException:
+            pool.give_back(pooled)
+            raise
 
     @staticmethod
     def _use(

@@ -4,13 +4,15 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 
 from engine.errors import StoreUnavailable, TokenUnavailable
 from engine.token import PROOF, KeyReference, Token, TokenSettings
 from tests.token.conftest import NewKey
+from tests.token.interposer import answering
 
 
 class Book:
@@ -113,3 +115,18 @@ def test_a_token_that_comes_late_is_told_of(token_settings: TokenSettings, book:
     wait(lambda: late.state() == "ready")
     late.close()
     assert book.told == ["lost: it is being opened", "back"]
+
+
+def test_a_repeat_that_cannot_be_told_is_not_asked_for_and_keeps_no_session(
+    token_settings: TokenSettings, new_key: Callable[..., NewKey], book: Book
+) -> None:
+    key = new_key()
+    with closing(Token.open(replace(token_settings, sessions=1, wait_seconds=1.0), recorder=book)) as one:
+        one.sign(key.reference, key.algorithm, b"message")
+        book.refused = {"repeating"}
+        before = one.signatures
+        with answering(token_settings.module, "C_Sign", 0x30), pytest.raises(StoreUnavailable) as refused:
+            one.sign(key.reference, key.algorithm, b"message")
+        assert refused.value.may_have_signed
+        assert (one.signatures, book.refusals) == (before + 1, 1)
+        assert one.sign(key.reference, key.algorithm, b"message")
