@@ -41,6 +41,7 @@ _VENDORS: Mapping[str, Vendor] = {
         local_not_told="It answers false for every key, also for those that it has just generated.",
     ),
     "IBM": Vendor(  # opencryptoki 3.8
+        one_at_a_time="A thread that looks at an object while another destroys it reads what has been freed.",
         never_finalized="Initialised again, it takes for its lock file whatever got that descriptor, and closes it.",
     ),
 }

@@ -17,7 +17,7 @@ from tests.token.devices.device import LABEL, Device, DeviceError, daemon, find_
 PACKAGES = "opencryptoki"
 MODULES = ("/usr/lib/*/pkcs11/libopencryptoki.so", "/usr/lib64/opencryptoki/libopencryptoki.so")
 SPARES = 4
-STATE = ("/etc/opencryptoki", "/var/lib/opencryptoki", "/run")
+STATE = ("/etc/opencryptoki", "/var/lib/opencryptoki", "/run", "/dev/shm")
 
 _CONFIGURATION = Path("/etc/opencryptoki/opencryptoki.conf")
 _SOCKET, _PID_FILE = Path("/run/pkcsslotd.socket"), Path("/run/pkcsslotd.pid")
