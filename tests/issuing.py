@@ -27,7 +27,7 @@ from engine.profiles.orders import (
     IssuerAlternativeNameOrder,
     SubjectName,
 )
-from engine.store import Store
+from engine.store import CertificateFacts, Store
 from engine.token import KeyReference, Token
 from engine.x509.certificate import load_certificate
 from engine.x509.spki import load_public_jwk, load_spki
@@ -129,21 +129,9 @@ class Workshop:
 
     def add_foreign(self, name: str, der: bytes) -> None:
         """A certificate from elsewhere."""
-        certificate = load_certificate(der)
-        self.store.add_entry(
-            path=f"{STORE}.{name}",
-            type="base",
-            certificate=der,
-            sha256=certificate.sha256,
-            subject=certificate.subject,
-            issuer=certificate.issuer,
-            serial_number=certificate.serial_number,
-            spki_sha256=certificate.public_key.sha256,
-            is_ca=certificate.is_ca,
-            not_before=certificate.not_before,
-            not_after=certificate.not_after,
-        )
-        self.sha256[name] = certificate.sha256
+        facts = facts_of(der)
+        self.store.add_entry(path=f"{STORE}.{name}", type="base", **facts)
+        self.sha256[name] = facts["sha256"]
 
     def create_request(self, signer: HostedSigner) -> None:
         """Which leaves an intent and no certificate."""
@@ -252,6 +240,22 @@ def foreign_certificate(name: str = "Elsewhere", issuer: bytes | None = None, se
         .not_valid_after(now + timedelta(days=365))
     )
     return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+def facts_of(der: bytes) -> CertificateFacts:
+    """What the store is told of a certificate from elsewhere."""
+    certificate = load_certificate(der)
+    return {
+        "certificate": der,
+        "sha256": certificate.sha256,
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "serial_number": certificate.serial_number,
+        "spki_sha256": certificate.public_key.sha256,
+        "is_ca": certificate.is_ca,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+    }
 
 
 def build(url: str, token: Token) -> dict[str, str]:

@@ -78,6 +78,7 @@ _REPLACE = (
         self_signed=bindparam("new_self_signed"),
         certificate_sha256=bindparam("new_sha256", type_=String),
     )
+    .returning(entries.c.vouched_below)
 )
 _DELETE = (
     delete(entries)
@@ -206,7 +207,8 @@ class Certificates(Trail):
             check_places(connection, [parent_path(path)], self._declared)
             connection.execute(_ADD_UNLESS_KNOWN[connection.dialect.name], certificate_row)
             connection.execute(ADD_ENTRIES, entry_row)
-            self._tell_of(connection, "entry-added", by, path, _told(type, vouched_below, metadata, certificate))
+            told = _told(type, metadata, vouched_below, self_signed, certificate)
+            self._tell_of(connection, "entry-added", by, path, told)
 
         self._database.write(work, lambda connection: explain_taken(connection, [path]))
 
@@ -239,9 +241,11 @@ class Certificates(Trail):
 
         def work(connection: Connection) -> None:
             connection.execute(_ADD_UNLESS_KNOWN[connection.dialect.name], certificate_row)
-            if connection.execute(_REPLACE, replacement).rowcount != 1:
+            replaced = connection.execute(_REPLACE, replacement).first()
+            if replaced is None:
                 raise _nothing_at(path)
-            self._tell_of(connection, "entry-replaced", by, path, _told(type, vouched_below, metadata, certificate))
+            told = _told(type, metadata, replaced.vouched_below, self_signed, certificate)
+            self._tell_of(connection, "entry-replaced", by, path, told)
 
         self._database.write(work)
 
@@ -337,14 +341,24 @@ def _nothing_at(path: str) -> NotFound:
     return NotFound(f"No certificate is at {path}.")
 
 
+def digest_metadata(metadata: Mapping[str, object] | None) -> str | None:
+    """What the audit trail has of complementary metadata: SHA-256 of canonical JSON, lower-case hex."""
+    return None if metadata is None else sha256_hex(canonical(metadata).encode())
+
+
 def _told(
-    type: str, vouched_below: str | None, metadata: Mapping[str, object] | None, certificate: CertificateFacts
+    type: str,
+    metadata: Mapping[str, object] | None,
+    vouched_below: str | None,
+    self_signed: bool,
+    certificate: CertificateFacts,
 ) -> Mapping[str, Detail | None]:
     """What events say of a certificate that was put into a store."""
     return {
         "type": type,
         "vouchedBelow": vouched_below,
-        "metadataSha256": None if metadata is None else sha256_hex(canonical(metadata).encode()),
+        "selfSigned": self_signed,
+        "metadataSha256": digest_metadata(metadata),
         "certificateSha256": certificate["sha256"],
         "serialNumber": encode_serial_number(certificate["serial_number"]),
         "issuerSha256": sha256_hex(certificate["issuer"]),

@@ -80,7 +80,7 @@ RETURN, EXAMINATION, MEASUREMENT = "return", "examination", "measurement"
 NO_HASH = "0" * 64
 """What the first event of a chain has before it."""
 
-Detail = str | int | bool | Sequence[str]
+Detail = str | int | bool | Sequence[str] | Sequence[Mapping[str, str]]
 
 _ADD = insert(events)
 _quoted = json.encoder.encode_basestring

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, literal_column, or_, select, update
 
 from engine.errors import AlreadyExists, RequestUnderWay, StoreError, StoreUnavailable
-from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, explain_taken
+from engine.store.certificates import ADD_CERTIFICATE, ADD_ENTRIES, digest_metadata, explain_taken
 from engine.store.chain import FAILURE, PENDING, UNKNOWN, Event, sha256_hex
 from engine.store.database import Database
 from engine.store.events import Trail
@@ -168,7 +168,7 @@ class Ledger(Trail):
                 "issuerSha256": sha256_hex(issuer),
                 "requestSha256": request_digest or None,
                 "groundsSha256": None if grounds is None else sha256_hex(grounds.encode()),
-                "entries": [entry.path for entry in entries] or None,
+                "entries": [_told_place(entry) for entry in entries] or None,
             },
         )
 
@@ -230,6 +230,7 @@ class Ledger(Trail):
             "closed_at": self._now(),
             "answer": answer,
         }
+        answer_sha256 = None if answer is None else sha256_hex(answer.encode())
         row = {
             "sha256": sha256,
             "intent_id": intent_id,
@@ -252,7 +253,11 @@ class Ledger(Trail):
             connection.execute(_FILL, {"of_intent": intent_id, "certificate_sha256": sha256})
             self._tell(
                 connection,
-                end_event("certificate-signed", closed, {"certificateSha256": sha256, "spkiSha256": spki_sha256}),
+                end_event(
+                    "certificate-signed",
+                    closed,
+                    {"certificateSha256": sha256, "spkiSha256": spki_sha256, "answerSha256": answer_sha256},
+                ),
             )
 
         with self._left_open.ending(intent_id):
@@ -345,6 +350,13 @@ class Ledger(Trail):
         dangling = self._database.write(work)
         self._left_open.forget(left_open)
         return dangling
+
+
+def _told_place(entry: NewEntry) -> dict[str, str]:
+    """What the audit trail has of a place that a certificate will take."""
+    told = {"path": entry.path, "type": entry.type}
+    metadata_sha256 = digest_metadata(entry.metadata)
+    return told if metadata_sha256 is None else {**told, "metadataSha256": metadata_sha256}
 
 
 def _not_open(connection: Connection, intent_id: str, message: str) -> StoreError:

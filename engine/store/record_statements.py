@@ -54,6 +54,7 @@ _WHOLE_INTENT = [
         intents.c.request_id,
         intents.c.request_digest,
         intents.c.grounds,
+        intents.c.answer,
     ),
 ]
 _CERTIFICATE = raw_columns(
@@ -91,9 +92,11 @@ EVENTS_OF_SERIALS: Select[Any] = select(*_EVENT).where(
     events.c.serial_number.in_(bindparam("serials", expanding=True)),
     events.c.kind.in_((*_OF_SIGNATURES, "entry-deleted")),
 )
-ENTRIES_OF_INTENTS: Select[Any] = select(entries.c.path, entries.c.intent_id).where(
-    entries.c.intent_id.in_(bindparam("intents", expanding=True))
-)
+# As text also where the driver would read it.
+_METADATA = cast(entries.c.metadata, Text).label("entries_metadata")
+ENTRIES_OF_INTENTS: Select[Any] = select(
+    *raw_columns(entries.c.path, entries.c.intent_id, entries.c.type), _METADATA
+).where(entries.c.intent_id.in_(bindparam("intents", expanding=True)))
 PUT_EVENT = (
     select(events.c.details)
     .where(
@@ -118,13 +121,17 @@ INTENTS: Select[Any] = (
 ENTRIES: Select[Any] = (
     select(
         *raw_columns(entries.c.path, entries.c.store_path, entries.c.intent_id, entries.c.certificate_sha256),
-        *raw_columns(certificates.c.sha256, certificates.c.intent_id, intents.c.intent_id, intents.c.state),
+        *raw_columns(entries.c.type, entries.c.created_at, entries.c.vouched_below, entries.c.self_signed),
+        _METADATA,
+        *raw_columns(certificates.c.sha256, certificates.c.intent_id),
+        *raw_columns(intents.c.intent_id, intents.c.state, intents.c.recorded_at),
     )
     .join_from(entries, certificates, entries.c.certificate_sha256 == certificates.c.sha256, isouter=True)
     .join(intents, entries.c.intent_id == intents.c.intent_id, isouter=True)
     .order_by(entries.c.path)
     .limit(_LIMIT)
 )
+ENTRIES_AT: Select[Any] = ENTRIES.where(entries.c.path.in_(bindparam("paths", expanding=True)))
 # A literal, since the index of the open ones is of no use to a statement whose state is a parameter. And not the id
 # itself, by which SQLite would rather look through all that were ever recorded.
 OPEN_ID = intents.c.intent_id + ""
@@ -162,11 +169,11 @@ AUTHORITIES: Select[Any] = (
     .order_by(certificates.c.not_after.desc(), certificates.c.sha256)
     .limit(_MOST_AUTHORITIES)
 )
-# Of what happens to keys, credentials and accounts.
+# Of what happens to keys, credentials, accounts and places in certificate stores.
 LATE_EVENTS: Select[Any] = select(*_EVENT).where(
     events.c.recorded_at >= bindparam("since"), events.c.kind.in_(bindparam("kinds", expanding=True))
 )
-# As text also where the driver would read it.
+LATE_EVENTS_AT: Select[Any] = LATE_EVENTS.where(events.c.target.in_(bindparam("paths", expanding=True)))
 KEYS: Select[Any] = (
     select(
         *raw_columns(keys.c.path, keys.c.token, keys.c.label, keys.c.key_id, keys.c.key_type, keys.c.spki),

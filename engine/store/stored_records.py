@@ -53,8 +53,8 @@ class IssuedPage:
     """Columns of the certificate and of its intent, `certificates_...` and `intents_...`."""
     events: Mapping[str, Sequence[ToldEvent]] = field(default_factory=dict)
     """Of signatures, by intent; of certificates that were taken out of a store, by their SHA-256."""
-    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Of entries, by intent."""
+    places: Mapping[str, Sequence[Row[Any]]] = field(default_factory=dict)
+    """Columns of entries, `entries_...`, by intent; the metadata is JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class StoredRecords:
             with self._one_moment(f"the certificates after {before}"):
                 rows = self._page(statements.CERTIFICATES, [certificates.c.sha256], last)
                 issued = [row for row in rows if row.certificates_intent_id is not None]
-                page = IssuedPage(rows, self._events_of(issued), self._paths_of(issued))
+                page = IssuedPage(rows, self._events_of(issued), self._places_of(issued))
             if not rows:
                 return
             yield page
@@ -129,11 +129,11 @@ class StoredRecords:
             found.setdefault(str(of), []).append(event)
         return found
 
-    def _paths_of(self, rows: Sequence[Row[Any]]) -> Mapping[str, Sequence[str]]:
+    def _places_of(self, rows: Sequence[Row[Any]]) -> Mapping[str, Sequence[Row[Any]]]:
         wanted = [row.certificates_intent_id for row in rows]
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[Row[Any]]] = {}
         for row in self._connection.execute(statements.ENTRIES_OF_INTENTS, {"intents": wanted}) if rows else ():
-            found.setdefault(row.intent_id, []).append(row.path)
+            found.setdefault(row.entries_intent_id, []).append(row)
         return found
 
     def intents(self) -> Iterator[IssuedPage]:
@@ -166,8 +166,18 @@ class StoredRecords:
         return bool(self._fetch(statements.IS_OPEN, {"intent_id": intent_id}))
 
     def entries(self) -> Iterator[Sequence[Row[Any]]]:
-        """By path, with the certificate and the intent that each refers to, if they are there."""
+        """By path, with the certificate and the intent that each refers to, if they are there. Metadata is JSON."""
         yield from self._pages(statements.ENTRIES, entries.c.path)
+
+    def entries_at(
+        self, paths: Sequence[str], kinds: Collection[str], since: datetime
+    ) -> tuple[Mapping[str, Row[Any]], Sequence[ToldEvent]]:
+        """Entries at these paths, and what the trail has told of these kinds at them since then, as of one moment."""
+        with self._one_moment("what is recorded of places in certificate stores"):
+            rows = self._connection.execute(statements.ENTRIES_AT, {"paths": list(paths), "page": len(paths)}).all()
+            wanted = {"paths": list(paths), "kinds": sorted(kinds), "since": since}
+            told = [_load_event(row) for row in self._connection.execute(statements.LATE_EVENTS_AT, wanted)]
+            return {row.entries_path: row for row in rows}, told
 
     def events(self) -> Iterator[Sequence[ToldEvent]]:
         """Of all kinds, by writer and sequence."""

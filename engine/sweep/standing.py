@@ -27,9 +27,9 @@ _KINDS = {
     "account-enabled": (_ACCOUNT, _BACK),
 }
 """Of events: what each is about, and what it says of that."""
-_LATE = timedelta(minutes=10)
+LATE = timedelta(minutes=10)
 """An event may be committed so much later than it says."""
-_CLOCKS_DIFFER = timedelta(minutes=1)
+CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Standing:
 
     records: StoredRecords
     counts: Counts
-    _since: datetime = field(default_factory=lambda: datetime.now(UTC) - _LATE)
+    _since: datetime = field(default_factory=lambda: datetime.now(UTC) - LATE)
     _told: dict[tuple[str, str], dict[str, ToldEvent]] = field(default_factory=dict)
 
     def take(self, event: ToldEvent) -> None:
@@ -48,7 +48,7 @@ class Standing:
             return
         said = self._told.setdefault((about[0], event.target), {})
         before = said.get(about[1])
-        if before is None or _is_later(event, before):
+        if before is None or is_later(event, before):
             said[about[1]] = event
 
     def faults(self) -> Iterator[Fault | Note]:
@@ -86,7 +86,7 @@ class Standing:
             yield Fault(row_name, what)
 
 
-def _is_later(event: ToldEvent, than: ToldEvent) -> bool:
+def is_later(event: ToldEvent, than: ToldEvent) -> bool:
     """One writer counts its events; of several there are clocks."""
     if event.writer == than.writer:
         return event.sequence > than.sequence
@@ -98,15 +98,15 @@ def _is_surely_later(event: ToldEvent | None, than: ToldEvent | None) -> bool:
     if event is None or than is None:
         return event is not None
     if event.writer == than.writer or event.recorded_at is None or than.recorded_at is None:
-        return _is_later(event, than)
-    return event.recorded_at - than.recorded_at > _CLOCKS_DIFFER
+        return is_later(event, than)
+    return event.recorded_at - than.recorded_at > CLOCKS_DIFFER
 
 
 def _last_of_key(said: Mapping[str, ToldEvent]) -> ToldEvent | None:
     made, examined = said.get(_MADE), said.get(_EXAMINED)
     if made is None or examined is None:
         return made or examined
-    return examined if _is_later(examined, made) else made
+    return examined if is_later(examined, made) else made
 
 
 def _is_expected(about: str, said: Mapping[str, ToldEvent]) -> bool:
@@ -130,7 +130,7 @@ def _against_key(row: Any, said: Mapping[str, ToldEvent], records: StoredRecords
         "keyType": row.keys_key_type,
         "spkiSha256": row.keys_spki_sha256,
         "origin": row.keys_origin,
-        "custodySha256": _custody_sha256(row.keys_custody),
+        "custodySha256": digest_json(row.keys_custody),
     }
     # An examination tells of less than what has registered the key.
     for member, value in kept.items():
@@ -170,9 +170,10 @@ def _untold_end(what: str, at: object, records: StoredRecords) -> Iterator[str]:
         yield f"it is {what}, and no event tells of that"
 
 
-def _custody_sha256(custody: object) -> str | None:
+def digest_json(text: object) -> str | None:
+    """SHA-256 of what JSON says, in its canonical form; None if it is none."""
     try:
-        return hashlib.sha256(canonical(_load(custody)).encode()).hexdigest()
+        return hashlib.sha256(canonical(_load(text)).encode()).hexdigest()
     except (ValueError, TypeError, RecursionError):
         return None
 

@@ -12,6 +12,7 @@ from engine.profiles.lint import RULES, Finding, lint_certificate, lint_without_
 from engine.store import StoredRecords, ToldEvent, load_octets, load_time
 from engine.sweep.authorities import Authorities, IssuedUnder
 from engine.sweep.findings import Counts, Note, shown, undecodable
+from engine.sweep.standing import digest_json
 from engine.x509.certificate import Certificate, load_certificate
 from engine.x509.der import read_children, read_element
 
@@ -31,8 +32,8 @@ class StoredCertificate:
     authorities: Authorities
     counts: Counts
 
-    def issued(self, told: Sequence[ToldEvent], paths: Sequence[str]) -> Iterator[Fault | Note]:
-        """Of a certificate that was issued here, and is at these paths."""
+    def issued(self, told: Sequence[ToldEvent], places: Sequence[Any]) -> Iterator[Fault | Note]:
+        """Of a certificate that was issued here, and is at these places."""
         certificate = yield from self._read()
         row = self.row
         if row.intents_intent_id is None:
@@ -54,7 +55,7 @@ class StoredCertificate:
             self.counts.untold += 1
             yield Note(self._name(), _UNTOLD)
             return
-        for what in _against_trail(row, certificate, told, paths):
+        for what in _against_trail(row, certificate, told, places):
             yield self._fault(what)
 
     def elsewhere(self, *, is_older_than_trail: bool) -> Iterator[Fault | Note]:
@@ -108,16 +109,20 @@ class StoredCertificate:
                 yield self._fault(f"the column {column} is not what it says")
         return certificate
 
-    def missing_from(
-        self, told: Sequence[ToldEvent], paths: Sequence[str], taken_out: Sequence[ToldEvent]
+    def placed_otherwise(
+        self, told: Sequence[ToldEvent], places: Sequence[Any], taken_out: Sequence[ToldEvent]
     ) -> Iterator[tuple[str, Fault]]:
-        """The paths where it was put when it was issued, is not any more, and none of `taken_out` tells of that."""
-        known = {*paths, *(event.target for event in taken_out)}
+        """The paths where it was put when it was issued, and is not any more as it was then, with what is to be said of
+        that unless the trail tells that it was replaced; that it was taken out, one of `taken_out` tells."""
+        here = {place.entries_path: place for place in places}
+        gone = {event.target for event in taken_out}
         for event in told:
-            places = event.details.get("entries") if event.kind == INTENDED_EVENT else None
-            for path in places if isinstance(places, list) else ():
-                if isinstance(path, str) and path not in known:
+            for path, intended in _intended_places(event).items():
+                place = here.get(path)
+                if place is None and path not in gone:
                     yield path, self._fault(f"it is not at {shown(path)} any more, and no event tells of that")
+                elif place is not None and _told_place(place) != intended:
+                    yield path, self._fault(f"at {shown(path)} its type or metadata is not what was intended")
 
     def _signature_and_lint(
         self, certificate: Certificate, tbs: bytes, told: Sequence[ToldEvent]
@@ -156,7 +161,7 @@ def _against_intent(certificate: Certificate, tbs: bytes, row: Any) -> Iterator[
 
 
 def _against_trail(
-    row: Any, certificate: Certificate | None, told: Sequence[ToldEvent], paths: Sequence[str]
+    row: Any, certificate: Certificate | None, told: Sequence[ToldEvent], places: Sequence[Any]
 ) -> Iterator[str]:
     """What the audit trail tells otherwise, or not at all."""
     ends = sorted(event.kind for event in told if event.kind != INTENDED_EVENT)
@@ -166,10 +171,10 @@ def _against_trail(
     if len(intended) != 1:
         yield f"the audit trail must have one event {INTENDED_EVENT} of it, and has {len(intended)}"
     for event in told:
-        yield from _against_event(event, row, certificate, paths)
+        yield from _against_event(event, row, certificate, places)
 
 
-def _against_event(event: ToldEvent, row: Any, certificate: Certificate | None, paths: Sequence[str]) -> Iterator[str]:
+def _against_event(event: ToldEvent, row: Any, certificate: Certificate | None, places: Sequence[Any]) -> Iterator[str]:
     issuer = load_octets(row.intents_issuer)
     kept: dict[str, object] = {
         "tbsSha256": row.intents_tbs_sha256,
@@ -186,7 +191,11 @@ def _against_event(event: ToldEvent, row: Any, certificate: Certificate | None, 
             "signatureKind": row.intents_kind,
         }
     elif event.kind == SIGNED_EVENT:
-        kept |= {"certificateSha256": row.certificates_sha256}
+        answer = row.intents_answer
+        kept |= {
+            "certificateSha256": row.certificates_sha256,
+            "answerSha256": None if answer is None else hashlib.sha256(str(answer).encode()).hexdigest(),
+        }
         kept |= {} if certificate is None else {"spkiSha256": certificate.public_key.sha256}
     for member, value in kept.items():
         if event.details.get(member) != value:
@@ -201,10 +210,25 @@ def _against_event(event: ToldEvent, row: Any, certificate: Certificate | None, 
         recorded_at = load_time(row.intents_recorded_at)
         if event.recorded_at is not None and (recorded_at is None or abs(event.recorded_at - recorded_at) > _WITHIN):
             yield f"it was intended on {shown(str(row.intents_recorded_at))}, and its event is of {event.recorded_at}"
-        places = event.details.get("entries") or ()
-        for path in paths:
-            if not isinstance(places, list) or path not in places:
-                yield f"it is at {shown(path)}, which was not intended"
+        intended = _intended_places(event)
+        for place in places:
+            if place.entries_path not in intended:
+                yield f"it is at {shown(place.entries_path)}, which was not intended"
+
+
+def _intended_places(event: ToldEvent) -> Mapping[str, Mapping[str, object]]:
+    """By path, what the event of an intent says of the places that it reserves."""
+    places = event.details.get("entries") if event.kind == INTENDED_EVENT else None
+    listed = [place for place in places if isinstance(place, dict)] if isinstance(places, list) else []
+    return {path: place for place in listed if isinstance(path := place.get("path"), str)}
+
+
+def _told_place(place: Any) -> Mapping[str, object]:
+    """What an event would say of a place as it is now."""
+    told = {"path": place.entries_path, "type": place.entries_type}
+    if place.entries_metadata is not None:
+        told["metadataSha256"] = digest_json(place.entries_metadata)
+    return told
 
 
 def _lint(tbs: bytes, profile: str, under: IssuedUnder) -> Finding | None:

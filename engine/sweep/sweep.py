@@ -9,6 +9,7 @@ from engine.audit.verifier import Fault
 from engine.store import StoredRecords, ToldEvent, load_octets, load_time
 from engine.sweep.authorities import Authorities
 from engine.sweep.findings import Counts, Note, shown, undecodable
+from engine.sweep.places import Places
 from engine.sweep.standing import Standing
 from engine.sweep.stored_certificate import SIGNED, SIGNED_EVENT, StoredCertificate, listed
 
@@ -30,16 +31,18 @@ class Sweep:
     _authorities: Authorities = field(init=False)
     _standing: Standing = field(init=False)
     _is_older_than_trail: bool = field(default=False, init=False)
-    _missing: dict[str, Fault] = field(default_factory=dict, init=False)
-    """By path: the certificate that is not there any more, unless an event tells that another one is."""
+    _places: Places = field(init=False)
+    _placed_otherwise: dict[str, Fault] = field(default_factory=dict, init=False)
+    """By path: the certificate that is not there any more as it was, unless an event tells that it was replaced."""
 
     def __post_init__(self) -> None:
         self._authorities = Authorities(self.records)
         self._standing = Standing(self.records, self.counts)
+        self._places = Places(self.records)
 
     def run(self) -> Iterator[Fault | Note]:
         """Check everything, and say what is found as it is found. Raises StoreError."""
-        for part in (self._intents, self._open_intents, self._certificates, self._entries, self._events):
+        for part in (self._intents, self._open_intents, self._certificates, self._events, self._entries):
             for found in part():
                 if isinstance(found, Fault):
                     self.counts.faults += 1
@@ -56,9 +59,10 @@ class Sweep:
                     yield from check.elsewhere(is_older_than_trail=self._is_older_than_trail)
                 else:
                     self.counts.issued += 1
-                    told, paths = page.events.get(intent_id, ()), page.paths.get(intent_id, ())
-                    yield from check.issued(told, paths)
-                    self._missing |= check.missing_from(told, paths, page.events.get(row.certificates_sha256, ()))
+                    told, places = page.events.get(intent_id, ()), page.places.get(intent_id, ())
+                    yield from check.issued(told, places)
+                    taken_out = page.events.get(row.certificates_sha256, ())
+                    self._placed_otherwise |= check.placed_otherwise(told, places, taken_out)
             done += len(page.rows)
             self.progress("certificates", done, total)
 
@@ -108,14 +112,16 @@ class Sweep:
             else:
                 self.counts.open += 1
 
-    def _entries(self) -> Iterator[Fault]:
+    def _entries(self) -> Iterator[Fault | Note]:
         total = self.records.count("entries")
         for rows in self.records.entries():
             for row in rows:
                 self.counts.entries += 1
                 for what in (*undecodable(row), *_entry_faults(row)):
                     yield Fault(f"entry {shown(row.entries_path)}", what)
+            yield from self._places.check(rows)
             self.progress("entries", self.counts.entries, total)
+        yield from self._places.missing()
 
     def _events(self) -> Iterator[Fault | Note]:
         """What the trail tells of is there."""
@@ -129,8 +135,9 @@ class Sweep:
                 if not event.is_readable:
                     yield Fault(name, "its details cannot be read")
                 self._standing.take(event)
+                self._places.take(event)
                 if event.kind == "entry-replaced":
-                    self._missing.pop(event.target, None)
+                    self._placed_otherwise.pop(event.target, None)
                 intent_id, sha256 = event.details.get("intentId"), event.details.get("certificateSha256")
                 if isinstance(intent_id, str) and intent_id not in intents:
                     yield Fault(name, f"it tells of the intent {shown(intent_id)}, which is not there")
@@ -138,7 +145,7 @@ class Sweep:
                     serial = shown(event.details.get("serialNumber"))
                     yield Fault(name, f"the certificate of serial {serial} SHA-256 {shown(sha256)} is not stored")
             self.progress("events", self.counts.events, total)
-        yield from self._missing.values()
+        yield from self._placed_otherwise.values()
         yield from self._standing.faults()
 
 

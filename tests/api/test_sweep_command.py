@@ -1,6 +1,8 @@
 """`signing-engine audit sweep`: on what the API has issued, from the configuration file and the database alone."""
 
+import hashlib
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,26 @@ def test_a_fault_is_a_line_and_the_exit_code(
     assert f"serial {serial} SHA-256 {sha256}: the column is_ca is not what it says" in out.splitlines()
     number = select(url, "SELECT count(*) FROM certificates")[0][0]
     assert f"[{'#' * 30}] certificates: {number:,} of {number:,}" in err.splitlines()
+
+
+def test_an_answer_that_a_repeat_would_get_and_nobody_gave_is_named(
+    running: Running, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, url = str(uuid.uuid4()), running.engine.config.store.url
+    headers = {"idempotency-key": key}
+    path = "/v1/test.tenant1.x509-service-1/x509-service-api/certificate"
+    issued = running.client.post(path, json=certificate_body(), headers=headers)
+    issued.raise_for_status()
+    where = f"WHERE idempotency_key = '{key}'"
+    change(url, f"UPDATE intents SET answer = replace(answer, 'BEGIN', 'begin') {where}")
+    try:
+        assert main(["audit", "sweep", "--config", str(config)]) == 1
+    finally:
+        change(url, f"UPDATE intents SET answer = replace(answer, 'begin', 'BEGIN') {where}")
+    (fault, *_) = capsys.readouterr().out.splitlines()
+    digest = hashlib.sha256(issued.content).hexdigest()
+    assert fault.endswith(f"its event certificate-signed has another answerSha256: {digest}")
+    assert main(["audit", "sweep", "--config", str(config)]) == 0
 
 
 def test_a_terminal_has_a_bar_that_is_gone_at_the_end(config: Path) -> None:

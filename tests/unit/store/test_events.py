@@ -50,7 +50,7 @@ def test_a_certificate_is_told_of_before_and_after(store, database_url, intent, 
         assert len(one.details["issuerSha256"]) == 64
         assert one.details["intentId"] == facts["intent_id"]
     assert (before.outcome, after.outcome) == ("pending", "success")
-    assert before.details["entries"] == ["a.b.s.leaf"]
+    assert before.details["entries"] == [{"path": "a.b.s.leaf", "type": "base"}]
     assert after.details["certificateSha256"] == certificate["sha256"]
 
 

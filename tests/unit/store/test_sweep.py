@@ -19,8 +19,8 @@ import pytest
 from sqlalchemy import event
 
 from engine.errors import ConfigError
-from engine.store import ProofIntent, Store, reading_records, stored_records
-from engine.store.chain import RETURN
+from engine.store import ENGINE, ProofIntent, Store, reading_records, stored_records
+from engine.store.chain import REFUSED, RETURN
 from engine.sweep import Counts, Sweep
 from engine.token import Token
 from engine.x509.algorithms import encode_signature, signature_algorithm_for
@@ -33,10 +33,13 @@ from tests.issuing import (
     WithoutGrounds,
     Workshop,
     build,
+    facts_of,
     foreign_certificate,
 )
 from tests.postgresql import drop_database, new_database
 from tests.unit.store.test_query_plans import postgresql_scans
+
+FOREIGN = f"entry {STORE}.foreign"
 
 
 def sweep(url: str) -> tuple[list[str], Counts]:
@@ -250,6 +253,7 @@ OTHERWISE = {
     "caller": ("'x'", "its event certificate-signed has another actor: credential-1"),
     "request_id": ("'x'", "its event certificate-signed has another request: request-1"),
     "request_digest": ("tbs_sha256", f"its event signature-intended has another requestSha256: {'d' * 64}"),
+    "answer": ("'{}'", "its event certificate-signed has another answerSha256: null"),
     "grounds": ("replace(grounds, 'verified', 'believed')", "its event signature-intended has another groundsSha256: "),
 }
 
@@ -329,8 +333,8 @@ def test_a_certificate_that_was_taken_away_is_named(scene: Scene) -> None:
     faults = scene.faults()
     row = f"serial {serial} tbs SHA-256 {tbs} intent {intent}"
     assert faults[0] == f"{row}: it is signed, and its certificate is not stored"
+    assert faults[1].endswith(f"the certificate of serial {serial} SHA-256 {scene.sha256['leaf']} is not stored")
     assert f"entry {STORE}.leaf: its certificate SHA-256 {scene.sha256['leaf']} is not there" in faults
-    assert faults[-1].endswith(f"the certificate of serial {serial} SHA-256 {scene.sha256['leaf']} is not stored")
 
 
 def test_a_proof_whose_intent_was_taken_away_is_named(scene: Scene) -> None:
@@ -387,8 +391,118 @@ def test_a_place_that_is_not_what_it_was_is_named(scene: Scene) -> None:
         with scene.changed("entries", f"path = '{STORE}.leaf'", edit.format_map(words)):
             faults = [f"entry {STORE}.leaf: {what.format_map(words)}"]
             if edit.startswith("intent_id"):
-                faults.append(f"{scene.row('leaf')}: it is not at {STORE}.leaf any more, and no event tells of that")
+                faults.insert(0, f"{scene.row('leaf')}: it is not at {STORE}.leaf any more, and no event tells of that")
             assert scene.faults() == faults
+
+
+@ON_BOTH
+def test_a_place_of_what_was_issued_whose_metadata_was_changed_is_named(scene: Scene) -> None:
+    for edit in ("type = 'vical-entry'", 'metadata = \'{"docType": ["x"]}\''):
+        with scene.changed("entries", f"path = '{STORE}.leaf'", edit):
+            what = f"at {STORE}.leaf its type or metadata is not what was intended"
+            assert scene.faults() == [f"{scene.row('leaf')}: {what}"]
+    with Store.open(scene.url) as store:
+        store.replace_entry(path=f"{STORE}.leaf", type="base", metadata={"a": 1.0}, **facts_of(scene.of("leaf", "der")))
+    assert scene.faults() == []
+    with scene.changed("entries", f"path = '{STORE}.leaf'", "metadata = '{\"a\": 2.0}'"):
+        (fault,) = scene.faults()
+        assert fault.startswith(f"entry {STORE}.leaf: its metadataSha256 is ")
+    scene.change(f"DELETE FROM events WHERE kind = 'entry-replaced' AND target = '{STORE}.leaf'")
+    what = f"at {STORE}.leaf its type or metadata is not what was intended"
+    assert scene.faults() == [f"{scene.row('leaf')}: {what}"]
+
+
+def test_a_place_of_what_was_issued_that_was_taken_out_and_is_there_again_is_named(scene: Scene) -> None:
+    path = f"{STORE}.leaf"
+    scene.change(f"CREATE TABLE kept AS SELECT * FROM entries WHERE path = '{path}'")
+    with Store.open(scene.url, now=lambda: datetime.now(UTC) + timedelta(minutes=2)) as store:
+        store.delete_entry(path)
+    assert scene.faults() == []
+    scene.change("INSERT INTO entries SELECT * FROM kept")
+    assert scene.faults() == [f"entry {path}: it is there, and its event entry-deleted has taken it out"]
+
+
+OF_FOREIGN = {
+    "type = 'vical-entry'": "its type is vical-entry, and its event entry-added has base",
+    "metadata = '{}'": f"its metadataSha256 is {hashlib.sha256(b'{}').hexdigest()}, and its event entry-added has null",
+    "metadata = '[1'": "its metadataSha256 is ",
+    "vouched_below = 'test'": "its vouchedBelow is test, and its event entry-added has null",
+    "self_signed = true": "its selfSigned is true, and its event entry-added has false",
+    "self_signed = NULL": "its selfSigned is null, and its event entry-added has false",
+    "certificate_sha256 = '{ca}'": "its certificateSha256 is {ca}, and its event entry-added has ",
+}
+
+
+@ON_BOTH
+def test_a_place_of_what_is_from_elsewhere_that_is_otherwise_than_it_was_told_is_named(scene: Scene) -> None:
+    words = {"ca": scene.sha256["ca"]}
+    for edit, what in OF_FOREIGN.items():
+        if edit.endswith("[1'") and scene.url.startswith("postgresql:"):
+            continue  # it has no such JSON
+        edit, what = (text.replace("{ca}", words["ca"]) for text in (edit, what))
+        with scene.changed("entries", f"path = '{STORE}.foreign'", edit):
+            (fault,) = [one for one in scene.faults() if "signature" not in one]
+            assert fault.startswith(f"{FOREIGN}: {what}")
+    assert scene.faults() == []
+
+
+@ON_BOTH
+def test_a_place_of_what_is_from_elsewhere_that_is_gone_or_there_again_is_named(scene: Scene) -> None:
+    path = f"{STORE}.foreign"
+    scene.change(f"CREATE TABLE kept AS SELECT * FROM entries WHERE path = '{path}'")
+    scene.change(f"DELETE FROM entries WHERE path = '{path}'")
+    assert scene.faults() == [f"{FOREIGN}: it is not there, and no event tells that it was taken out"]
+    scene.change("INSERT INTO entries SELECT * FROM kept")
+    with Store.open(scene.url) as store:
+        store.record_event("entry-deleted", ENGINE, path, outcome=REFUSED)
+        assert scene.faults() == []
+        store.delete_entry(path)
+    assert scene.faults() == []
+    scene.change("INSERT INTO entries SELECT * FROM kept")
+    assert scene.faults() == [f"{FOREIGN}: it is there, and its event entry-deleted has taken it out"]
+
+
+@ON_BOTH
+def test_a_place_that_has_again_what_was_replaced_is_named(scene: Scene) -> None:
+    path, before = f"{STORE}.foreign", scene.sha256["foreign"]
+    der = foreign_certificate("Instead")
+    with Store.open(scene.url) as store:
+        store.replace_entry(path=path, type="base", vouched_below="test.a", **facts_of(der))
+        # It stays believed on the word of who has put it there.
+        store.replace_entry(path=path, type="base", metadata={"a": "b"}, self_signed=True, **facts_of(der))
+    assert scene.faults() == []
+    scene.change(f"UPDATE entries SET certificate_sha256 = '{before}' WHERE path = '{path}'")
+    now = load_certificate(der).sha256
+    assert scene.faults() == [f"{FOREIGN}: its certificateSha256 is {before}, and its event entry-replaced has {now}"]
+
+
+def test_places_that_are_changed_meanwhile_are_no_fault(scene: Scene, token: Token) -> None:
+    """By a writer whose events were read already, and after that."""
+    changes = ["events", "entries"]
+    with Store.open(scene.url) as store:
+        workshop = Workshop(store, token)
+        for name in ("a", "b", "zz"):
+            workshop.add_foreign(name, foreign_certificate(name))
+        others = {name: facts_of(foreign_certificate(f"other {name}")) for name in ("a", "zz")}
+
+        def change_places(what: str, done: int, total: int) -> None:
+            if what not in changes:
+                return
+            changes.remove(what)
+            workshop.add_foreign(f"new with {what}", foreign_certificate(what))
+            if what == "events":
+                store.replace_entry(path=f"{STORE}.a", type="base", **others["a"])
+                store.delete_entry(f"{STORE}.b")
+            else:
+                store.replace_entry(path=f"{STORE}.a", type="vical-entry", metadata={}, **others["a"])
+                store.replace_entry(path=f"{STORE}.zz", type="base", **others["zz"])
+                store.delete_entry(f"{STORE}.foreign")
+
+        with reading_records(scene.url) as records:
+            one = Sweep(records, change_places)
+            assert list(one.run()) == []
+    assert changes == []
+    assert scene.faults() == []
 
 
 def test_a_place_that_was_not_intended_is_named(scene: Scene) -> None:
@@ -416,24 +530,12 @@ def test_a_place_that_was_taken_away_is_named(scene: Scene, token: Token) -> Non
 @ON_BOTH
 def test_a_place_that_was_given_another_certificate_is_no_fault_if_an_event_tells(scene: Scene) -> None:
     der = foreign_certificate("Instead")
-    certificate = load_certificate(der)
-    facts = {
-        "certificate": der,
-        "sha256": certificate.sha256,
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "serial_number": certificate.serial_number,
-        "spki_sha256": certificate.public_key.sha256,
-        "is_ca": certificate.is_ca,
-        "not_before": certificate.not_before,
-        "not_after": certificate.not_after,
-    }
     with Store.open(scene.url) as store:
-        store.replace_entry(path=f"{STORE}.leaf", type="base", **facts)
+        store.replace_entry(path=f"{STORE}.leaf", type="base", **facts_of(der))
         assert scene.faults() == []
         store.delete_entry(f"{STORE}.leaf")
     assert scene.faults() == []
-    serial = f"{certificate.serial_number:040x}"
+    serial = f"{load_certificate(der).serial_number:040x}"
     scene.change(f"DELETE FROM events WHERE kind = 'entry-replaced' AND serial_number = '{serial}'")
     assert f"{scene.row('leaf')}: it is not at {STORE}.leaf any more, and no event tells of that" in scene.faults()
 
@@ -442,7 +544,10 @@ def test_what_was_put_into_a_store_without_an_event_is_named(scene: Scene) -> No
     scene.change("DELETE FROM events WHERE kind = 'entry-added'")
     serial = scene.of("foreign", "serial_number")
     what = "no intent of it is there, and no event tells that it was put into a store"
-    assert scene.faults() == [f"serial {serial} SHA-256 {scene.sha256['foreign']}: {what}"]
+    assert scene.faults() == [
+        f"serial {serial} SHA-256 {scene.sha256['foreign']}: {what}",
+        f"{FOREIGN}: no event tells of it",
+    ]
 
 
 @ON_BOTH
@@ -463,7 +568,9 @@ def test_what_was_put_into_a_store_and_changed_is_named(scene: Scene) -> None:
     faults = scene.faults()
     assert f"serial {serial} SHA-256 {sha256}: the column subject is not what it says" in faults
     assert any("no event tells" in one for one in faults)
-    assert faults[-1].endswith(f"the certificate of serial {serial} SHA-256 {scene.sha256['foreign']} is not stored")
+    assert faults[-2].endswith(f"the certificate of serial {serial} SHA-256 {scene.sha256['foreign']} is not stored")
+    told = f"its event entry-added has {scene.sha256['foreign']}"
+    assert faults[-1] == f"{FOREIGN}: its certificateSha256 is {sha256}, and {told}"
 
 
 @ON_BOTH
@@ -612,7 +719,7 @@ def test_what_was_kept_about_an_issuing_key_and_is_not_there_any_more_is_named(s
 def test_of_what_is_older_than_the_trail_no_event_is_expected(scene: Scene) -> None:
     serials = f"('{scene.of('leaf', 'serial_number')}', '{scene.of('foreign', 'serial_number')}')"
     scene.change(f"DELETE FROM events WHERE serial_number IN {serials}")
-    assert len(scene.faults()) == 3
+    assert len(scene.faults()) == 4
     old = "'2020-01-01 00:00:00.000000'" if scene.url.startswith("sqlite:") else "'2020-01-01T00:00:00Z'"
     scene.change(f"UPDATE intents SET recorded_at = {old} WHERE intent_id = '{scene.intent('leaf')}'")
     scene.change(f"UPDATE entries SET created_at = {old} WHERE certificate_sha256 = '{scene.sha256['foreign']}'")
@@ -620,7 +727,7 @@ def test_of_what_is_older_than_the_trail_no_event_is_expected(scene: Scene) -> N
     scene.change(f"UPDATE intents SET grounds = NULL WHERE intent_id = '{scene.intent('leaf')}'")
     found, counts = sweep(scene.url)
     what = "no event tells of it: it is from before there was an audit trail, or says so"
-    assert set(found) == {f"note: {scene.row(name)}: {what}" for name in ("leaf", "foreign")}
+    assert set(found) == {f"note: {row}: {what}" for row in (scene.row("leaf"), scene.row("foreign"), FOREIGN)}
     assert (counts.untold, counts.faults) == (2, 0)
     scene.change("DELETE FROM events")
     assert len(scene.faults()) >= len(scene.sha256)  # it is not the trail that is younger
@@ -785,6 +892,7 @@ def test_what_is_issued_meanwhile_is_no_fault(scene: Scene, token: Token, monkey
 def test_every_row_is_found_through_an_index(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a sweep takes as long for each certificate, however many there are."""
     monkeypatch.setattr(stored_records, "PAGE", 2)  # so that there are second pages
+    scene.change(f"UPDATE entries SET type = 'vical-entry' WHERE path = '{STORE}.foreign'")  # so that it is read again
     statements: dict[str, object] = {}
 
     def keep(connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
@@ -793,7 +901,7 @@ def test_every_row_is_found_through_an_index(scene: Scene, monkeypatch: pytest.M
 
     with reading_records(scene.url) as records:
         event.listen(records._connection.engine, "before_cursor_execute", keep)
-        assert list(Sweep(records, lambda what, done, total: None).run()) == []
+        assert len(list(Sweep(records, lambda what, done, total: None).run())) == 1
     with closing(sqlite3.connect(scene.url.removeprefix("sqlite:///"))) as database:
         plans = {
             statement: [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
@@ -810,6 +918,7 @@ def test_every_row_is_found_through_an_index(scene: Scene, monkeypatch: pytest.M
 @pytest.mark.parametrize("built", [POSTGRESQL], indirect=True)
 def test_every_row_is_found_through_an_index_of_postgresql(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_records, "PAGE", 2)  # so that there are second pages
+    scene.change(f"UPDATE entries SET type = 'vical-entry' WHERE path = '{STORE}.foreign'")  # so that it is read again
     statements: dict[str, object] = {}
 
     def keep(connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
@@ -818,7 +927,7 @@ def test_every_row_is_found_through_an_index_of_postgresql(scene: Scene, monkeyp
 
     with reading_records(scene.url) as records:
         event.listen(records._connection.engine, "before_cursor_execute", keep)
-        assert list(Sweep(records, lambda what, done, total: None).run()) == []
+        assert len(list(Sweep(records, lambda what, done, total: None).run())) == 1
     statements = {text: wanted for text, wanted in statements.items() if "pg_catalog" not in text}
     with psycopg.connect(scene.url) as connection:
         connection.execute("SET enable_seqscan TO off")
