@@ -23,7 +23,7 @@ from psycopg import sql
 USER = "postgres"
 """Also the server's superuser, whom it believes without a password."""
 START_SECONDS = 60
-KEEPER = 'exec 3<&0; "$@" 3<&- & server=$!; { read -r _ <&3; kill -INT $server; } & wait $server; kill $!'
+KEEPER = 'exec 3<&0; "$@" 3<&- & server=$!; { read -r _ <&3; kill -QUIT $server; } & wait $server; kill $!'
 """Ends with the server, or ends the server when nobody holds the other end of the pipe any more."""
 
 

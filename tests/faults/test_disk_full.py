@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGQUIT
 
 import psycopg
 import pytest
@@ -117,7 +118,8 @@ def without_room(disk: SmallDisk, server: PostgreSQLServer, *, ends: bool) -> It
                 server.execute(sql.SQL("SELECT pg_switch_wal(), pg_logical_emit_message(false, '', '')"))
         yield
     if ends:
-        server.stop()
+        # Asked to end in order while it recovers from its crash, it may wait for ever for a process that is not asked.
+        server.stop(SIGQUIT)
         server.start()
     assert is_there(server)
 
