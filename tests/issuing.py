@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from engine.directory.signers import HostedSigner, JwkSigner
+from engine.directory.x509_store import certificate_facts
 from engine.issuance import Caller, Corridor, NewEntry, Provenance, utc_now
 from engine.profiles.issuer import Issuer, issuer_from_certificate
 from engine.profiles.orders import (
@@ -244,18 +245,7 @@ def foreign_certificate(name: str = "Elsewhere", issuer: bytes | None = None, se
 
 def facts_of(der: bytes) -> CertificateFacts:
     """What the store is told of a certificate from elsewhere."""
-    certificate = load_certificate(der)
-    return {
-        "certificate": der,
-        "sha256": certificate.sha256,
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "serial_number": certificate.serial_number,
-        "spki_sha256": certificate.public_key.sha256,
-        "is_ca": certificate.is_ca,
-        "not_before": certificate.not_before,
-        "not_after": certificate.not_after,
-    }
+    return certificate_facts(load_certificate(der))
 
 
 def build(url: str, token: Token) -> dict[str, str]:

@@ -58,7 +58,7 @@ class X509Store:
             vouched_below=vouched_below,
             self_signed=is_self_signed(certificate),
             by=by,
-            **_facts(certificate),
+            **certificate_facts(certificate),
         )
         return StoredCertificate(path, order.type, certificate.der, order.metadata)
 
@@ -75,7 +75,7 @@ class X509Store:
             vouched_below=vouched_below,
             self_signed=is_self_signed(certificate),
             by=by,
-            **_facts(certificate),
+            **certificate_facts(certificate),
         )
         return StoredCertificate(path, order.type, certificate.der, order.metadata)
 
@@ -88,7 +88,8 @@ def _load(order: EntryOrder) -> Certificate:
     return load_certificate(load_pem(order.pem, "CERTIFICATE"))
 
 
-def _facts(certificate: Certificate) -> CertificateFacts:
+def certificate_facts(certificate: Certificate) -> CertificateFacts:
+    """What the store is told of a certificate that a caller brings."""
     return {
         "certificate": certificate.der,
         "sha256": certificate.sha256,

@@ -7,6 +7,8 @@ from typing import Any
 
 from engine.store import UndecodableText
 
+UNTOLD = "no event tells of it: it is from before there was an audit trail, or says so"
+
 
 @dataclass(frozen=True, slots=True)
 class Note:

@@ -9,7 +9,7 @@ from engine.audit.verifier import Fault
 from engine.store import StoredRecords, ToldEvent, load_time
 from engine.store.chain import SUCCESS
 from engine.store.stored_records import PAGE
-from engine.sweep.findings import Note, shown
+from engine.sweep.findings import UNTOLD, Note, shown
 from engine.sweep.standing import CLOCKS_DIFFER, LATE, digest_json, is_later
 
 _REPLACED, _DELETED = "entry-replaced", "entry-deleted"
@@ -68,7 +68,7 @@ class Places:
         elif last is None:
             created_at = load_time(row.entries_created_at)
             if created_at is not None and self.records.is_before_trail(created_at):
-                yield Note(name, "no event tells of it: it is from before there was an audit trail, or says so")
+                yield Note(name, UNTOLD)
             else:
                 yield Fault(name, "no event tells of it")
         elif last.kind == _DELETED:

@@ -10,7 +10,7 @@ from typing import Any
 from engine.audit.verifier import Fault, canonical
 from engine.store import StoredRecords, ToldEvent, load_octets, load_time
 from engine.store.chain import SUCCESS
-from engine.sweep.findings import Counts, Note, shown, undecodable
+from engine.sweep.findings import UNTOLD, Counts, Note, shown, undecodable
 
 _MADE, _EXAMINED, _ENDED, _BACK = "made", "examined", "ended", "back"
 _KEY, _CREDENTIAL, _ACCOUNT = "key", "credential", "account"
@@ -77,7 +77,7 @@ class Standing:
         if said is None:
             made_at = load_time(created_at)
             if made_at is not None and self.records.is_before_trail(made_at):
-                yield Note(row_name, "no event tells of it: it is from before there was an audit trail, or says so")
+                yield Note(row_name, UNTOLD)
             else:
                 yield Fault(row_name, "no event tells of it")
             return

@@ -11,7 +11,7 @@ from engine.errors import RequestError
 from engine.profiles.lint import RULES, Finding, lint_certificate, lint_without_issuer
 from engine.store import StoredRecords, ToldEvent, load_octets, load_time
 from engine.sweep.authorities import Authorities, IssuedUnder
-from engine.sweep.findings import Counts, Note, shown, undecodable
+from engine.sweep.findings import UNTOLD, Counts, Note, shown, undecodable
 from engine.sweep.standing import digest_json
 from engine.x509.certificate import Certificate, load_certificate
 from engine.x509.der import read_children, read_element
@@ -20,7 +20,6 @@ SIGNED = "signed"
 INTENDED_EVENT, SIGNED_EVENT = "signature-intended", "certificate-signed"
 _WITHIN = timedelta(hours=1)
 """An intent waits for its transaction, in which its event is told."""
-_UNTOLD = "no event tells of it: it is from before there was an audit trail, or says so"
 
 
 @dataclass(slots=True)
@@ -53,7 +52,7 @@ class StoredCertificate:
         is_old = recorded_at is not None and self.records.is_before_trail(recorded_at)
         if is_old and not told and row.intents_grounds is None:
             self.counts.untold += 1
-            yield Note(self._name(), _UNTOLD)
+            yield Note(self._name(), UNTOLD)
             return
         for what in _against_trail(row, certificate, told, places):
             yield self._fault(what)
@@ -67,7 +66,7 @@ class StoredCertificate:
             put_at = self.records.put_at(row.certificates_sha256)
             if is_older_than_trail if put_at is None else self.records.is_before_trail(put_at):
                 self.counts.untold += 1
-                yield Note(self._name(), _UNTOLD)
+                yield Note(self._name(), UNTOLD)
             else:
                 yield self._fault("no intent of it is there, and no event tells that it was put into a store")
         if certificate is None:
@@ -219,8 +218,9 @@ def _against_event(event: ToldEvent, row: Any, certificate: Certificate | None, 
 def _intended_places(event: ToldEvent) -> Mapping[str, Mapping[str, object]]:
     """By path, what the event of an intent says of the places that it reserves."""
     places = event.details.get("entries") if event.kind == INTENDED_EVENT else None
-    listed = [place for place in places if isinstance(place, dict)] if isinstance(places, list) else []
-    return {path: place for place in listed if isinstance(path := place.get("path"), str)}
+    if not isinstance(places, list):
+        return {}
+    return {path: place for place in places if isinstance(place, dict) and isinstance(path := place.get("path"), str)}
 
 
 def _told_place(place: Any) -> Mapping[str, object]:
