@@ -170,12 +170,12 @@ def _untold_end(what: str, at: object, records: StoredRecords) -> Iterator[str]:
         yield f"it is {what}, and no event tells of that"
 
 
-def digest_json(text: object) -> str | None:
-    """SHA-256 of what JSON says, in its canonical form; None if it is none."""
+def digest_json(text: object) -> str:
+    """SHA-256 of what JSON says, in its canonical form; what no event has, if it has none."""
     try:
         return hashlib.sha256(canonical(_load(text)).encode()).hexdigest()
     except (ValueError, TypeError, RecursionError):
-        return None
+        return ""
 
 
 def _load(value: object) -> object:
